@@ -1,0 +1,67 @@
+# Everything runs inside .venv, which the first target makes. Needs Python ≥3.11, a C compiler and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CLIENTS ?= 5000
+RUN_DIR ?= demo-run
+PORT ?= 8080
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test browser check format bench soak docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[training,serving,dev]'
+	@touch $@
+
+demo: export RECSYS_DATABASE_URL ?= sqlite:///$(RUN_DIR)/operator.db
+demo: $(READY) $(RUN_DIR)/bundles $(RUN_DIR)/.loaded ## simulate, train, load and serve the made-up operator; prints the portal's address
+	$(BIN)/recsys-serve run --bundles $(RUN_DIR)/bundles --port $(PORT)
+
+# Each step of the demo is kept; `make clean` begins anew.
+$(RUN_DIR)/data: | $(READY)
+	$(BIN)/recsys-train simulate --catalogue datasets/demo --world datasets/demo/worlds/typical.toml --out $@ --clients $(CLIENTS)
+
+$(RUN_DIR)/bundles: | $(RUN_DIR)/data
+	$(BIN)/recsys-train fit --data $(RUN_DIR)/data --config default --as-of 2026-11-01 --out $@
+
+$(RUN_DIR)/.loaded: | $(RUN_DIR)/data
+	$(BIN)/recsys-serve migrate
+	$(BIN)/recsys-serve load $(RUN_DIR)/data
+	@touch $@
+
+test: $(READY) browser ## the whole test suite
+	$(BIN)/python -m pytest -q
+
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	  else echo "The browser tests need Chromium; on Debian: sudo apt-get install chromium"; fi
+
+check: $(READY) ## format, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## every benchmark; each prints one JSON object as its last line
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+soak: $(READY) browser ## the long fault, fuzz and simulation runs
+	$(BIN)/python -m pytest -q -m soak
+
+docs: $(READY) ## write the reference of the code into build/reference
+	$(BIN)/pdoc --docformat google --output-directory build/reference recsys training serving
+
+clean: ## remove the environment and the demo's data
+	rm -rf $(VENV) $(RUN_DIR)

@@ -1,0 +1,1 @@
+"""The library: numbers in, numbers out. No web, no database, no environment, no clock."""

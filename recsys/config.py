@@ -1,0 +1,69 @@
+"""Base of every run configuration: frozen, strict about names, with a digest for the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recsys.errors import ConfigError
+
+
+class RunConfig(BaseModel):
+    """A frozen configuration; a mistyped name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a TOML file.
+
+        Raises:
+            ConfigError: The file is missing, is no TOML, or names or types in it are wrong; the text
+                says which and where.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: there is no such file") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not a TOML file: {error}") from error
+        return cls.parse(values, str(path))
+
+    @classmethod
+    def parse(cls, values: object, place: str) -> Self:
+        """Validate plain values; `place` says in errors where they come from.
+
+        Raises:
+            ConfigError: A name or a type is wrong.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{place}: {describe(error)}") from error
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, as 64 hexadecimal digits."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def describe(error: ValidationError) -> str:
+    """A pydantic error as one sentence a person can act on.
+
+    Example:
+        >>> class Ease(RunConfig):
+        ...     l2: float
+        >>> try:
+        ...     Ease.model_validate({"l2": "much"})
+        ... except ValidationError as error:
+        ...     print(describe(error))
+        l2: Input should be a valid number, unable to parse string as a number (got 'much')
+    """
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc']) or 'value'}: {fault['msg']}"
+        f" (got {str(fault['input'])[:80]!r})"
+        for fault in error.errors()
+    )

@@ -1,0 +1,1 @@
+"""One algorithm per file, all behind the `Scorer` protocol of `recsys.models.base`."""

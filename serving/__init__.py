@@ -1,0 +1,1 @@
+"""The online application: requests in, decisions and events out."""

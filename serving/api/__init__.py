@@ -1,0 +1,1 @@
+"""Our REST API: routes, request and response models."""

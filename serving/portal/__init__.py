@@ -1,0 +1,1 @@
+"""A small demo portal: what a client would see."""

@@ -1,0 +1,1 @@
+"""The store behind `serving.ports`: memory, SQLite and PostgreSQL, one schema."""

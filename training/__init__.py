@@ -1,0 +1,1 @@
+"""The offline application: tables in, bundles and reports out."""

@@ -1,0 +1,1 @@
+"""Functions that call steps in order, one pipeline per file."""

@@ -1,0 +1,1 @@
+"""Raw sources → canonical tables, one source per file."""
