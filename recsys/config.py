@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Self
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import ConfigError
@@ -15,7 +16,7 @@ from recsys.errors import ConfigError
 class RunConfig(BaseModel):
     """A frozen configuration; a mistyped name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -25,13 +26,7 @@ class RunConfig(BaseModel):
             ConfigError: The file is missing, is no TOML, or names or types in it are wrong; the text
                 says which and where.
         """
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ConfigError(f"{path}: there is no such file") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not a TOML file: {error}") from error
-        return cls.parse(values, str(path))
+        return cls.parse(read_toml(path), str(path))
 
     @classmethod
     def parse(cls, values: object, place: str) -> Self:
@@ -46,8 +41,23 @@ class RunConfig(BaseModel):
             raise ConfigError(f"{place}: {describe(error)}") from error
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON, as 64 hexadecimal digits."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of the canonical JSON (keys in order), as 64 hexadecimal digits."""
+        canonical = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).hexdigest()
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """The plain values of a TOML file.
+
+    Raises:
+        ConfigError: The file is missing or is no TOML; the text says where.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
 
 
 def describe(error: ValidationError) -> str:

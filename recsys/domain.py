@@ -12,6 +12,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import NewType
 
+from recsys.history import NO_HISTORY, History
+
 ClientId = NewType("ClientId", str)
 MemberId = NewType("MemberId", str)
 OfferId = NewType("OfferId", str)
@@ -187,12 +189,16 @@ class Holding:
         offer_id: The offer connected.
         connected_at: When it was connected or bought.
         quantity: Seats, SIMs, pieces.
+        ends_at: An end that is known already; None = goes on.
+        term_ends_on: Last day of the term, where there is one.
     """
 
     holding_id: str
     offer_id: OfferId
     connected_at: datetime
     quantity: int = 1
+    ends_at: datetime | None = None
+    term_ends_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +225,10 @@ class ClientState:
         version: Grows by one with every change; 0 means that nothing was ever stored.
         profile: The company's profile, or None when only its holdings are known.
         holdings: What the client has now, oldest first.
-        past_offer_ids: Offers the client had, or was seen with, before.
+        past_offer_ids: Offers the client had, or was seen with, before, and does not have now.
         dismissals: The latest dismissal of each offer.
+        history: Figures of the latest 16 months known, events of the last 90 days counted by hour, and the
+            latest complaint.
     """
 
     client_id: ClientId
@@ -229,6 +237,7 @@ class ClientState:
     holdings: tuple[Holding, ...] = ()
     past_offer_ids: tuple[OfferId, ...] = ()
     dismissals: tuple[Dismissal, ...] = ()
+    history: History = NO_HISTORY
 
 
 @dataclass(frozen=True, slots=True)

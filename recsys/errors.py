@@ -14,6 +14,8 @@
     - UnknownClientError
     - UnknownOfferError
     - UnknownPlacementError
+    - UnknownKeyError
+  + InvalidRequestError         a field of a request is out of its bounds
   + InvalidEventsError          events that cannot be true; none of the batch was stored
   + ConflictError               the same key with another content
   + UnauthenticatedError        no key, or an unknown or revoked one
@@ -137,6 +139,24 @@ class UnknownPlacementError(NotFoundError):
     """No such placement."""
 
     thing = "placement"
+
+
+class UnknownKeyError(NotFoundError):
+    """No such API key."""
+
+    thing = "key"
+
+
+class InvalidRequestError(RecsysError):
+    """A field of a request is out of its bounds.
+
+    Attributes:
+        field: Path of the field, for example ``placements.0.k``.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: {message}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,13 @@ OFFERS = Table(
         _text("need_group", "offers of one group meet the same need"),
         _money("margin_minor", "expected margin a month"),
         Column("regions", ColumnType.TEXTS, "where it can be had; missing = all", is_nullable=True),
-        Column("legal_forms", ColumnType.TEXTS, "who may have it; missing = all", is_nullable=True),
+        Column(
+            "legal_forms",
+            ColumnType.TEXTS,
+            "who may have it; missing = all",
+            is_nullable=True,
+            choices=tuple(LegalForm),
+        ),
         _text("exclusive_slot", "at most one offer of a slot can be held"),
         _instant("valid_from", "live from here; missing = since ever", is_nullable=True),
         _instant("valid_to", "live until here, excluded; missing = no end", is_nullable=True),
@@ -273,7 +279,7 @@ HOLDINGS = Table(
 
 DECISIONS = Table(
     name="decisions",
-    about="what the policy chose for one placement of one request",
+    about="what the policy chose for one placement of one request; the client may be one not in `clients`",
     key=("decision_id",),
     columns=(
         _id("decision_id", "the decision"),
@@ -299,7 +305,6 @@ DECISIONS = Table(
             is_nullable=True,
         ),
     ),
-    references=(("client_id", "clients", "client_id"),),
 )
 
 DECISION_ITEMS = Table(
@@ -324,7 +329,7 @@ DECISION_ITEMS = Table(
 
 EVENTS = Table(
     name="events",
-    about="something that happened",
+    about="something that happened; the client may be one not in `clients`",
     key=("event_id",),
     columns=(
         _id("event_id", "the event"),
@@ -339,7 +344,7 @@ EVENTS = Table(
         _text("reason", "why, for a dismissal", tuple(DismissalReason)),
         _text("topic", "what about, for a complaint"),
     ),
-    references=(("client_id", "clients", "client_id"), ("offer_id", "offers", "offer_id")),
+    references=(("offer_id", "offers", "offer_id"),),
 )
 
 TABLES: tuple[Table, ...] = (

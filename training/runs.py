@@ -15,6 +15,8 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recsys.errors import DataError
+
 Advance = Callable[[int], None]
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -44,6 +46,17 @@ def progress(title: str, total: int) -> Iterator[Advance]:
     lines = _PlainLines(title, total)
     yield lines.advance
     lines.finish()
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a place for results that is a file, before the work is done rather than after it.
+
+    Raises:
+        DataError: The place, or one above it, is a file.
+    """
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise DataError(f"{place}: is a file; give a folder to write into")
 
 
 class _PlainLines:

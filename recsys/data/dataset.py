@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from zoneinfo import available_timezones
 
 import polars as pl
+from pydantic import field_validator
 
 from recsys.config import RunConfig
 from recsys.domain import HoldingsKind
@@ -29,6 +31,13 @@ class DatasetMeta(RunConfig):
     currency: str = "XXX"
     time_zone: str = "UTC"
     holdings: HoldingsKind = HoldingsKind.SUBSCRIPTIONS
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_time_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("no such time zone; write a name like Europe/Moscow or UTC")
+        return name
 
 
 @dataclass(frozen=True, slots=True)

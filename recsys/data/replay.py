@@ -1,0 +1,283 @@
+"""Client states as they stood at any moment, out of a dataset's history cut on what was recorded by then.
+
+The states are those that a server has which received the same records in the order of their recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+import polars as pl
+
+from recsys.data.columns import schema_of
+from recsys.data.dataset import Dataset
+from recsys.data.state import ACTIVITY_HOURS, N_ACTIVITY, N_MONTHS
+from recsys.domain import (
+    ClientId,
+    ClientState,
+    Dismissal,
+    DismissalReason,
+    EventType,
+    Holding,
+    LegalForm,
+    OfferId,
+    Profile,
+    Size,
+    Stage,
+)
+from recsys.history import NO_ACTIVITY, Activity, Complaint, History, MonthFigures
+from recsys.tables import table_named
+
+_PROFILE_COLUMNS = (
+    "name",
+    "legal_form",
+    "size",
+    "industry",
+    "region",
+    "stage",
+    "n_employees",
+    "revenue_minor",
+    "client_since_on",
+    "is_vip",
+    "loyalty_points",
+    "account_group_id",
+    "tags",
+    "is_profiling_allowed",
+)
+_LEGAL_FORMS = {str(form): form for form in LegalForm}
+_SIZES = {str(size): size for size in Size}
+_STAGES = {str(stage): stage for stage in Stage}
+_REASONS = {str(reason): reason for reason in DismissalReason}
+_HOUR_MICROSECONDS = 3_600_000_000
+_INSTANT = pl.Datetime("us", "UTC")
+Item = TypeVar("Item")
+
+
+def states_at(dataset: Dataset, moments: Sequence[tuple[str, datetime]]) -> list[ClientState]:
+    """The state of a client at a moment, for each pair.
+
+    Args:
+        dataset: Validated tables. Of a profile version, a holding or a month the row recorded last
+            holds; of an event, and of impressions of one decision and slot, the row recorded first.
+        moments: Pairs of client and aware instant. Only rows recorded by then are read.
+
+    Returns:
+        One state per pair, in their order, under version 0; a client of whom nothing is known by then
+        has an empty one.
+    """
+    frame = pl.DataFrame(
+        {"client_id": [client for client, _ in moments], "at": [instant for _, instant in moments]},
+        schema={"client_id": pl.String, "at": _INSTANT},
+    )
+    return list(replay(dataset, frame))
+
+
+def replay(dataset: Dataset, moments: pl.DataFrame) -> Iterator[ClientState]:
+    """As `states_at`, for a frame with the columns client_id and at."""
+    moments = moments.with_row_index("moment")
+    held, past = _holdings(dataset, moments)
+    events = _known_events(dataset, moments)
+    parts = (
+        _spread(moments, _profiles(dataset, moments), None),
+        _spread(moments, held, ()),
+        _spread(moments, past, ()),
+        _spread(moments, _dismissals(events), ()),
+        _spread(moments, _months(dataset, moments), ()),
+        _spread(moments, _activity(events), NO_ACTIVITY),
+        _spread(moments, _complaints(events), None),
+    )
+    for client_id, profile, holdings, past_ids, dismissals, *history in zip(
+        moments["client_id"].to_list(), *parts, strict=True
+    ):
+        yield ClientState(ClientId(client_id), 0, profile, holdings, past_ids, dismissals, History(*history))
+
+
+def _spread(moments: pl.DataFrame, found: Iterable[tuple[int, Item]], default: Item) -> Iterator[Item]:
+    """One item for each moment, out of those that have one, ascending by moment."""
+    items = iter(found)
+    position, item = next(items, (-1, default))
+    for moment in range(len(moments)):
+        if moment == position:
+            yield item
+            position, item = next(items, (-1, default))
+        else:
+            yield default
+
+
+def _grouped(moments: pl.Series, items: Iterable[Item]) -> Iterator[tuple[int, tuple[Item, ...]]]:
+    """Items by moment; moments are sorted, one for each item."""
+    found = iter(items)
+    for n_items, moment in moments.rle().struct.unnest().iter_rows():
+        yield moment, tuple(islice(found, n_items))
+
+
+def _known(moments: pl.DataFrame, rows: pl.DataFrame, column: str = "recorded_at") -> pl.DataFrame:
+    """Rows that were known at each moment of their client, in the order of the rows."""
+    if moments["at"].n_unique() == 1:
+        # what is unknown at the only instant need not be joined first
+        rows = rows.filter(pl.col(column) <= moments["at"][0])
+    joined = rows.join(moments, on="client_id", maintain_order="left")
+    return joined.filter(pl.col(column) <= pl.col("at"))
+
+
+def _recorded(rows: pl.DataFrame, column: str = "recorded_at") -> pl.DataFrame:
+    """Rows in the order of their recording."""
+    return rows.sort(column, maintain_order=True)
+
+
+def _table(dataset: Dataset, name: str) -> pl.DataFrame:
+    found = dataset.tables.get(name)
+    return pl.DataFrame(schema=schema_of(table_named(name))) if found is None else found
+
+
+def _profiles(dataset: Dataset, moments: pl.DataFrame) -> Iterator[tuple[int, Profile]]:
+    """The version that is valid at each moment; of versions of one valid_from the last recorded."""
+    valid = (
+        _known(moments, _recorded(dataset.table("clients")))
+        .filter(pl.col("valid_from") <= pl.col("at"))
+        .sort("moment", "valid_from", maintain_order=True)
+        .unique("moment", keep="last", maintain_order=True)
+        .filter(pl.col("valid_to").is_null() | (pl.col("valid_to") > pl.col("at")))
+        .with_columns(
+            pl.col("is_vip").fill_null(value=False),
+            pl.col("loyalty_points").fill_null(0),
+            pl.col("is_profiling_allowed").fill_null(value=True),
+        )
+    )
+    for moment, name, legal_form, size, industry, region, stage, *rest in valid.select(
+        "moment", *_PROFILE_COLUMNS
+    ).iter_rows():
+        n_employees, revenue_minor, since, is_vip, points, group_id, tags, is_allowed = rest
+        yield (
+            moment,
+            Profile(
+                name,
+                _LEGAL_FORMS.get(legal_form, LegalForm.UNKNOWN),
+                _SIZES.get(size, Size.UNKNOWN),
+                industry,
+                region,
+                _STAGES.get(stage),
+                n_employees,
+                revenue_minor,
+                since,
+                is_vip,
+                points,
+                group_id,
+                tuple(tags or ()),
+                is_allowed,
+            ),
+        )
+
+
+def _holdings(
+    dataset: Dataset, moments: pl.DataFrame
+) -> tuple[Iterator[tuple[int, tuple[Holding, ...]]], Iterator[tuple[int, tuple[OfferId, ...]]]]:
+    """What was held at each moment, and what had been held before."""
+    end = pl.col("disconnected_at")
+    rows = _known(moments, _recorded(dataset.table("holdings"))).unique(
+        ["moment", "holding_id"], keep="last", maintain_order=True
+    )
+    is_ended = end.is_not_null() & (end <= pl.col("at"))
+    held = rows.filter(~is_ended, pl.col("connected_at") <= pl.col("at")).sort(
+        "moment", "connected_at", "holding_id"
+    )
+    pair = ["moment", "offer_id"]
+    past = rows.filter(is_ended).select(pair).unique().join(held, on=pair, how="anti").sort(pair)
+    holdings = map(
+        Holding,
+        held["holding_id"].to_list(),
+        held["offer_id"].to_list(),
+        held["connected_at"].to_list(),
+        held["quantity"].fill_null(1).to_list(),
+        held["disconnected_at"].to_list(),
+        held["term_ends_on"].to_list(),
+    )
+    return (
+        _grouped(held["moment"], holdings),
+        _grouped(past["moment"], map(OfferId, past["offer_id"].to_list())),
+    )
+
+
+def _months(dataset: Dataset, moments: pl.DataFrame) -> Iterator[tuple[int, tuple[MonthFigures, ...]]]:
+    rows = (
+        _known(moments, _recorded(_table(dataset, "client_months"), "known_at"), "known_at")
+        .unique(["moment", "month_on"], keep="last", maintain_order=True)
+        .sort("moment", "month_on")
+    )
+    columns = (rows[name].to_list() for name in MonthFigures._fields)
+    for moment, months in _grouped(rows["moment"], map(MonthFigures, *columns)):
+        yield moment, months[-N_MONTHS:]
+
+
+def _known_events(dataset: Dataset, moments: pl.DataFrame) -> pl.DataFrame:
+    """Every event known at each moment, as often as it counts."""
+    rows = _recorded(_table(dataset, "events")).unique("event_id", keep="first", maintain_order=True)
+    is_countable = (
+        (pl.col("event_type") == str(EventType.IMPRESSION))
+        & pl.col("decision_id").is_not_null()
+        & pl.col("slot").is_not_null()
+    )
+    is_repeated = (
+        pl.struct("decision_id", "slot", is_countable.alias("is_countable")).is_first_distinct().not_()
+        & is_countable
+    )
+    return _known(moments, rows.filter(~is_repeated))
+
+
+def _dismissals(events: pl.DataFrame) -> Iterator[tuple[int, tuple[Dismissal, ...]]]:
+    rows = (
+        events.filter(pl.col("event_type") == str(EventType.DISMISSAL), pl.col("offer_id").is_not_null())
+        .with_columns(pl.col("reason").fill_null(str(DismissalReason.NOT_NOW)))
+        .sort("occurred_at", "reason")
+        .unique(["moment", "offer_id"], keep="last", maintain_order=True)
+        .sort("moment", "occurred_at", "offer_id")
+    )
+    items = (
+        Dismissal(offer_id, _REASONS[reason], dismissed_at)
+        for offer_id, reason, dismissed_at in rows.select("offer_id", "reason", "occurred_at").iter_rows()
+    )
+    return _grouped(rows["moment"], items)
+
+
+def _activity(events: pl.DataFrame) -> Iterator[tuple[int, Activity]]:
+    def hour(column: str) -> pl.Expr:
+        return pl.col(column).dt.epoch("us") // _HOUR_MICROSECONDS
+
+    key = ["moment", "hour", "offer_id", "event_type"]
+    rows = (
+        events.select("moment", "event_type", "at", "occurred_at", pl.col("offer_id").fill_null(""))
+        .with_columns(hour("occurred_at").alias("hour"))
+        .filter(pl.col("hour") > hour("at") - ACTIVITY_HOURS)
+        .group_by(key)
+        .len()
+        .sort(key)
+    )
+    hours, offer_ids, event_types, counts = (
+        rows[name].to_list() for name in ("hour", "offer_id", "event_type", "len")
+    )
+    end = 0
+    for n_entries, moment in rows["moment"].rle().struct.unnest().iter_rows():
+        start, end = end + max(n_entries - N_ACTIVITY, 0), end + n_entries
+        yield (
+            moment,
+            Activity(
+                tuple(hours[start:end]),
+                tuple(offer_ids[start:end]),
+                tuple(event_types[start:end]),
+                tuple(counts[start:end]),
+            ),
+        )
+
+
+def _complaints(events: pl.DataFrame) -> Iterator[tuple[int, Complaint]]:
+    rows = (
+        events.filter(pl.col("event_type") == str(EventType.COMPLAINT))
+        .with_columns(pl.col("topic", "offer_id").fill_null("").name.prefix("sorted_"))
+        .sort("moment", "occurred_at", "sorted_topic", "sorted_offer_id")
+        .unique("moment", keep="last", maintain_order=True)
+    )
+    for moment, *values in rows.select("moment", "occurred_at", "topic", "offer_id").iter_rows():
+        yield moment, Complaint(*values)
