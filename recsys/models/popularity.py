@@ -1,0 +1,207 @@
+"""Popularity: the share of clients with each offer, by segment, shrunk toward the whole."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from recsys.config import RunConfig
+from recsys.models.base import (
+    Arrays,
+    ClientBatch,
+    Evidence,
+    EvidenceKind,
+    FittedOffers,
+    FloatArray,
+    FrozenArrays,
+    IntArray,
+    OfferIndex,
+    TrainingSet,
+    take_array,
+    take_counts,
+)
+from recsys.models.chance import MIN_COHORT, is_clearly_above
+
+
+class PopularityParams(RunConfig):
+    """Parameters of `Popularity`.
+
+    Attributes:
+        segment_by: Keys of the traits that make segments; empty means the whole population only.
+            Clients without any of these traits get the whole.
+        pseudo_clients: How many clients that behave like the whole are added to every segment, ≥0: a
+            segment of this size stands half-way between its own share and the whole's.
+    """
+
+    segment_by: tuple[str, ...] = ("size", "industry")
+    pseudo_clients: float = Field(default=50.0, ge=0)
+
+
+class Popularity(FittedOffers):
+    """Present demand by segment.
+
+    With ``p(j)`` the share of all clients that demand offer j, ``n(t)`` the clients with trait t and
+    ``a(t, j)`` those of them that demand j, the shrunk share of a segment and its lift are
+
+    ``p(t, j) = (a(t, j) + m p(j)) / (n(t) + m)``,  ``lift(t, j) = p(t, j) / p(j)``,
+
+    and ``score(client, j) = p(j) · Π_t lift(t, j)`` over the client's traits. A lift is 1 where p(j) is 0.
+    The product treats the traits as independent; shrinking keeps small segments from shouting.
+
+    Source:
+        Posterior mean of a Gamma–Poisson rate with prior mean p(j) and prior strength m; Efron & Morris
+        1975, "Data analysis using Stein's estimator and its generalizations".
+
+    Attributes:
+        popular: What may be said of the popular offers, by column.
+    """
+
+    name: ClassVar[str] = "popularity"
+    reads_holdings: ClassVar[bool] = False
+
+    def __init__(self, params: PopularityParams | None = None) -> None:
+        self.params = params or PopularityParams()
+        no_counts = np.zeros(0, dtype=np.int64)
+        self._keep(no_counts, np.zeros(0), (), np.zeros((0, 0)), no_counts[:, None])
+
+    def fit(self, training: TrainingSet, rng: np.random.Generator) -> Self:  # noqa: ARG002 (nothing is drawn)
+        """Count the demand of each segment; returns self."""
+        n_clients = len(training.clients)
+        n_holders = np.asarray(training.demand.sum(axis=0), dtype=np.int64)
+        shares = n_holders / max(n_clients, 1)
+        names, clients_by_traits = self._segments(training.clients)
+        n_by_trait = np.asarray(clients_by_traits.sum(axis=0), dtype=np.int64)
+        demand = (clients_by_traits.T @ training.demand).toarray()
+        is_said = is_clearly_above(demand, n_by_trait[:, None], n_holders, n_clients)
+        n_with_trait = np.where(is_said, demand, 0).astype(np.int64)
+        self._keep(n_holders, shares, names, self._lifts_of(shares, n_by_trait, demand), n_with_trait)
+        self._offers = training.offers
+        return self
+
+    def score(self, clients: ClientBatch) -> FloatArray:
+        """Shares times lifts, ≥0, shape (n_clients, n_offers)."""
+        self.check_batch(clients)
+        scores = np.empty((len(clients), len(self._shares)))
+        for client in range(len(clients)):
+            rows = self._rows_of(clients, client)
+            scores[client] = self._shares * self._lifts[rows].prod(axis=0) if rows else self._shares
+        return scores
+
+    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
+        """The trait with the largest lift of those clearly above chance, then whether all demand it."""
+        self.check_batch(clients)
+        rows = self._rows_of(clients, client)
+        asked = columns.tolist()
+        said = self.popular
+        popular: list[tuple[Evidence, ...]] = [(said[one],) if one in said else () for one in asked]
+        if not rows:
+            return popular
+        pairs = np.array(rows)[:, None], columns
+        counts = self._n_with_trait[pairs]
+        lifts = np.where(counts > 0, self._lifts[pairs], 0.0)
+        best = lifts.argmax(axis=0)
+        found = counts[best, np.arange(len(asked))].tolist()
+        return [
+            (Evidence(EvidenceKind.TRAIT, self._names[rows[row]], n_clients), *others)
+            if n_clients
+            else others
+            for row, n_clients, others in zip(best.tolist(), found, popular, strict=True)
+        ]
+
+    def has_segment(self, clients: ClientBatch, client: int) -> bool:
+        """Whether any trait of the client belongs to a segment seen in training."""
+        return any(trait in self._rows for trait in clients.traits[client])
+
+    def to_arrays(self) -> Arrays:
+        """``n_holders``, ``shares``, ``lifts``, ``traits`` and ``n_with_trait``, 0 where it says nothing."""
+        _ = self.offers
+        return {
+            "n_holders": self._n_holders,
+            "shares": self._shares,
+            "lifts": self._lifts,
+            "traits": np.array(self._names, dtype=np.str_),
+            "n_with_trait": self._n_with_trait,
+        }
+
+    def restore(self, offers: OfferIndex, arrays: FrozenArrays) -> Self:
+        """The opposite of `to_arrays`; returns self."""
+        names = tuple(str(name) for name in arrays["traits"])
+        self._keep(
+            take_counts(arrays, "n_holders", (len(offers),), np.int64),
+            take_array(arrays, "shares", (len(offers),)),
+            names,
+            take_array(arrays, "lifts", (len(names), len(offers))),
+            take_counts(arrays, "n_with_trait", (len(names), len(offers)), np.int64),
+        )
+        self._offers = offers
+        return self
+
+    def _keep(
+        self,
+        n_holders: IntArray,
+        shares: FloatArray,
+        names: tuple[str, ...],
+        lifts: FloatArray,
+        n_with_trait: IntArray,
+    ) -> None:
+        self._n_holders, self._shares = n_holders, shares
+        self._names, self._lifts, self._n_with_trait = names, lifts, n_with_trait
+        self._rows = {name: row for row, name in enumerate(names)}
+        self.popular = popular_evidence(n_holders)
+
+    def _rows_of(self, clients: ClientBatch, client: int) -> list[int]:
+        rows = self._rows
+        return [rows[trait] for trait in clients.traits[client] if trait in rows]
+
+    def _segments(self, clients: ClientBatch) -> tuple[tuple[str, ...], sparse.csr_array]:
+        keys = set(self.params.segment_by)
+        pairs = [
+            (client, trait)
+            for client, traits in enumerate(clients.traits)
+            for trait in traits
+            if trait.partition("=")[0] in keys
+        ]
+        names = tuple(sorted({trait for _, trait in pairs}))
+        rows = {name: row for row, name in enumerate(names)}
+        clients_by_traits = sparse.csr_array(
+            (
+                np.ones(len(pairs)),
+                ([client for client, _ in pairs], [rows[trait] for _, trait in pairs]),
+            ),
+            shape=(len(clients), len(names)),
+        )
+        return names, clients_by_traits
+
+    def _lifts_of(self, shares: FloatArray, n_by_trait: IntArray, demand: FloatArray) -> FloatArray:
+        strength = self.params.pseudo_clients
+        ratios = np.divide(demand, shares, out=np.ones_like(demand), where=shares > 0)
+        sizes = n_by_trait[:, None]
+        lifts = (ratios + strength) / (sizes + strength)
+        return np.where(shares > 0, lifts, 1.0)
+
+
+def popular_evidence(n_holders: IntArray) -> dict[int, Evidence]:
+    """Which offers may be called popular.
+
+    An offer is popular when at least `MIN_COHORT` clients hold it and fewer than a quarter of the offers
+    have more holders.
+
+    Args:
+        n_holders: Clients with each offer, shape (n_offers,).
+
+    Returns:
+        By column, of the popular offers only.
+
+    Example:
+        >>> sorted(popular_evidence(np.array([50, 40, 30, 20, 10, 9, 0, 0])))
+        [0, 1]
+    """
+    n_above = len(n_holders) - np.searchsorted(np.sort(n_holders), n_holders, side="right")
+    is_popular = (n_holders >= MIN_COHORT) & (4 * n_above < len(n_holders))
+    return {
+        column: Evidence(EvidenceKind.POPULAR, n_clients=int(n_holders[column]))
+        for column in np.flatnonzero(is_popular).tolist()
+    }

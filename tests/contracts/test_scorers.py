@@ -1,0 +1,264 @@
+"""What every scorer must keep, run on every model of the registry."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from recsys.domain import ClientId, ClientState, Holding, LegalForm, OfferId, Profile, Size, Stage
+from recsys.errors import NotFittedError, UnknownOfferError
+from recsys.models.base import ClientBatch, EvidenceKind, OfferIndex, Scorer, TrainingSet
+from recsys.models.chance import MIN_COHORT, MIN_LIFT
+from recsys.models.registry import MODELS, make_scorer
+
+AS_OF = datetime(2025, 1, 1, tzinfo=UTC)
+OFFERS = OfferIndex([f"offer-{column:02}" for column in range(14)])
+EXPERT = """
+offers:
+  offer-00: {base: 1.0, stage: {growth: 0.5}, size: {micro: -0.2}}
+  offer-03: {industry: {G: 0.7, J: 0.1}}
+categories:
+  voice: {base: 0.25, stage: {steady: 0.5}}
+"""
+
+
+def _state(number: int, rng: np.random.Generator) -> ClientState:
+    """Clients of even number lean to even offers; every ninth holds nothing, every tenth has no profile."""
+    weights = np.where(np.arange(14) % 2 == number % 2, 4.0, 1.0)
+    n_held = 0 if number % 9 == 0 else int(rng.integers(1, 6))
+    held = rng.choice(14, n_held, replace=False, p=weights / weights.sum())
+    profile = Profile(
+        size=(Size.MICRO, Size.SMALL)[number % 2],
+        industry=("G", "J", None)[number % 3],
+        stage=(Stage.GROWTH, Stage.STEADY)[number % 2],
+        legal_form=LegalForm.LLC,
+        tags=("crm=none",),
+    )
+    return ClientState(
+        client_id=ClientId(f"client-{number}"),
+        profile=None if number % 10 == 0 else profile,
+        holdings=tuple(
+            Holding(f"{number}-{column}", OfferId(OFFERS.offer_ids[column]), AS_OF) for column in held
+        ),
+    )
+
+
+def _training(seed: int = 5, n_clients: int = 360) -> TrainingSet:
+    rng = np.random.default_rng(seed)
+    clients = ClientBatch.from_states([_state(number, rng) for number in range(n_clients)], OFFERS)
+    return TrainingSet(
+        as_of=AS_OF,
+        offers=OFFERS,
+        clients=clients,
+        demand=clients.clients_by_offers(),
+        categories=("voice",) * 5 + ("data",) * 5 + (None,) * 4,
+        expert_yaml=EXPERT,
+    )
+
+
+TRAINING = _training()
+CLIENTS = TRAINING.clients
+
+
+@pytest.fixture(params=sorted(MODELS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def fitted(name: str) -> Scorer:
+    return make_scorer(name).fit(TRAINING, np.random.default_rng(1))
+
+
+def _same(left: np.ndarray, right: np.ndarray) -> None:
+    np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-12)
+
+
+def test_is_a_scorer_under_its_own_name(name: str, fitted: Scorer) -> None:
+    assert isinstance(fitted, Scorer)
+    assert fitted.name == name
+
+
+def test_fit_returns_self(name: str) -> None:
+    scorer = make_scorer(name)
+    assert scorer.fit(TRAINING, np.random.default_rng(1)) is scorer
+
+
+def test_fit_score_and_explain_leave_their_input_unchanged(name: str) -> None:
+    training, untouched = _training(), _training()
+    scorer = make_scorer(name).fit(training, np.random.default_rng(1))
+    scorer.score(training.clients)
+    scorer.explain(training.clients, 1, np.arange(3))
+    assert np.array_equal(training.clients.columns, untouched.clients.columns)
+    assert np.array_equal(training.clients.indptr, untouched.clients.indptr)
+    assert training.clients.traits == untouched.clients.traits
+    assert np.array_equal(training.demand.toarray(), untouched.demand.toarray())
+
+
+def test_scores_do_not_change_what_is_kept(fitted: Scorer) -> None:
+    first = fitted.score(CLIENTS)
+    first[:] = -1.0
+    one = fitted.score(CLIENTS.take([1]))
+    one[:] = -1.0
+    assert not np.array_equal(fitted.score(CLIENTS), first)
+    assert not np.array_equal(fitted.score(CLIENTS.take([1])), one)
+
+
+def test_same_seed_same_scores(name: str, fitted: Scorer) -> None:
+    again = make_scorer(name).fit(_training(), np.random.default_rng(1))
+    assert np.array_equal(again.score(CLIENTS), fitted.score(CLIENTS))
+
+
+def test_refit_equals_a_fresh_fit(name: str, fitted: Scorer) -> None:
+    scorer = make_scorer(name).fit(_training(seed=6, n_clients=40), np.random.default_rng(2))
+    refitted = scorer.fit(TRAINING, np.random.default_rng(1))
+    assert np.array_equal(refitted.score(CLIENTS), fitted.score(CLIENTS))
+
+
+def test_restored_arrays_give_equal_scores_and_reasons(name: str, fitted: Scorer) -> None:
+    restored = make_scorer(name).restore(OFFERS, fitted.to_arrays())
+    assert np.array_equal(restored.score(CLIENTS), fitted.score(CLIENTS))
+    columns = np.arange(len(OFFERS))
+    assert restored.explain(CLIENTS, 1, columns) == fitted.explain(CLIENTS, 1, columns)
+
+
+def test_arrays_are_plain(fitted: Scorer) -> None:
+    for array in fitted.to_arrays().values():
+        assert array.dtype.kind in "fiuU"
+
+
+def test_arrays_of_another_catalogue_are_refused(name: str, fitted: Scorer) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        make_scorer(name).restore(OfferIndex(OFFERS.offer_ids[1:]), fitted.to_arrays())
+
+
+def test_batch_equals_single(fitted: Scorer) -> None:
+    batch = fitted.score(CLIENTS)
+    for client in range(len(CLIENTS)):
+        _same(fitted.score(CLIENTS.take([client]))[0], batch[client])
+
+
+def test_a_permutation_of_clients_permutes_the_scores(fitted: Scorer) -> None:
+    order = np.random.default_rng(3).permutation(len(CLIENTS))
+    _same(fitted.score(CLIENTS.take(order)), fitted.score(CLIENTS)[order])
+
+
+def test_unknown_offer_is_the_named_error(fitted: Scorer) -> None:
+    with pytest.raises(UnknownOfferError, match="offer-99"):
+        fitted.offers.column_of("offer-99")
+
+
+def test_asked_before_fit_is_the_named_error(name: str) -> None:
+    scorer = make_scorer(name)
+    with pytest.raises(NotFittedError, match=name):
+        scorer.score(CLIENTS)
+    with pytest.raises(NotFittedError, match=name):
+        scorer.explain(CLIENTS, 0, np.arange(2))
+    with pytest.raises(NotFittedError, match=name):
+        scorer.to_arrays()
+    with pytest.raises(NotFittedError, match=name):
+        _ = scorer.offers
+
+
+def test_clients_of_another_catalogue_are_refused(fitted: Scorer) -> None:
+    with pytest.raises(ValueError, match="14"):
+        fitted.score(ClientBatch.from_states([], OfferIndex(["a"])))
+
+
+def test_scores_are_finite_and_shaped(fitted: Scorer) -> None:
+    scores = fitted.score(CLIENTS)
+    assert scores.shape == (len(CLIENTS), len(OFFERS))
+    assert scores.dtype == np.float64
+    assert np.isfinite(scores).all()
+
+
+def test_evidence_names_what_the_client_has(fitted: Scorer) -> None:
+    columns = np.arange(len(OFFERS))
+    for client in range(20):
+        held = {OFFERS.offer_ids[column] for column in CLIENTS.columns_of(client)}
+        found = fitted.explain(CLIENTS, client, columns)
+        assert len(found) == len(columns)
+        for evidence in chain.from_iterable(found):
+            if evidence.kind is EvidenceKind.HOLDING:
+                assert evidence.subject in held
+            elif evidence.kind is EvidenceKind.TRAIT:
+                assert evidence.subject in CLIENTS.traits[client]
+            else:
+                assert evidence.subject == ""
+
+
+def test_evidence_counts_the_clients_it_rests_on(fitted: Scorer) -> None:
+    held = CLIENTS.clients_by_offers().toarray() > 0
+    n_said = 0
+    for client in range(len(CLIENTS)):
+        for column, said in enumerate(fitted.explain(CLIENTS, client, np.arange(len(OFFERS)))):
+            for evidence in said:
+                if evidence.n_clients is None:
+                    continue
+                with_subject = np.array([evidence.subject in traits for traits in CLIENTS.traits])
+                if evidence.kind is EvidenceKind.HOLDING:
+                    with_subject = held[:, OFFERS.column_of(evidence.subject)]
+                elif evidence.kind is EvidenceKind.POPULAR:
+                    with_subject = np.ones(len(CLIENTS), dtype=bool)
+                both = with_subject & held[:, column]
+                assert evidence.n_clients == both.sum() >= MIN_COHORT
+                if evidence.kind is not EvidenceKind.POPULAR:
+                    assert both.sum() / with_subject.sum() >= MIN_LIFT * held[:, column].mean()
+                n_said += 1
+    assert (n_said > 0) == (fitted.name != "expert"), "nobody was counted for the weights of an expert"
+
+
+def test_nothing_is_said_on_few_clients(name: str) -> None:
+    training = _training(n_clients=12)
+    scorer = make_scorer(name).fit(training, np.random.default_rng(1))
+    for client in range(12):
+        for evidence in chain.from_iterable(scorer.explain(training.clients, client, np.arange(14))):
+            assert evidence.n_clients is None
+
+
+def test_some_score_is_explained_by_more_than_popularity(fitted: Scorer) -> None:
+    columns = np.arange(len(OFFERS))
+    kinds = {
+        evidence.kind
+        for client in range(1, 9)
+        for evidence in chain.from_iterable(fitted.explain(CLIENTS, client, columns))
+    }
+    assert (EvidenceKind.HOLDING if fitted.reads_holdings else EvidenceKind.TRAIT) in kinds
+
+
+def test_a_client_without_holdings_is_scored(fitted: Scorer) -> None:
+    scores = fitted.score(ClientBatch.from_states([ClientState(ClientId("new"))], OFFERS))
+    assert scores.shape == (1, len(OFFERS))
+    assert np.isfinite(scores).all()
+    assert scores.any() == (not fitted.reads_holdings)
+
+
+def test_a_new_holding_changes_the_scores_without_fitting(fitted: Scorer) -> None:
+    before = fitted.score(CLIENTS.take([9]))
+    holding = Holding("new", OfferId("offer-01"), AS_OF)
+    state = ClientState(ClientId("client-9"), profile=_state(9, np.random.default_rng(0)).profile)
+    after = fitted.score(
+        ClientBatch.from_states([ClientState(state.client_id, 1, state.profile, (holding,))], OFFERS)
+    )
+    assert np.array_equal(before, after) == (not fitted.reads_holdings)
+
+
+def test_no_clients_get_no_scores(fitted: Scorer) -> None:
+    assert fitted.score(ClientBatch.from_states([], OFFERS)).shape == (0, len(OFFERS))
+
+
+def test_fits_on_nobody(name: str) -> None:
+    nobody = ClientBatch.from_states([], OFFERS)
+    training = TrainingSet(AS_OF, OFFERS, nobody, nobody.clients_by_offers(), TRAINING.categories, EXPERT)
+    scores = make_scorer(name).fit(training, np.random.default_rng(1)).score(CLIENTS)
+    assert np.isfinite(scores).all()
+
+
+def test_fits_where_nobody_holds_anything(name: str) -> None:
+    profiles = ClientBatch.from_states([ClientState(ClientId(str(number))) for number in range(5)], OFFERS)
+    training = TrainingSet(AS_OF, OFFERS, profiles, profiles.clients_by_offers(), TRAINING.categories, EXPERT)
+    scores = make_scorer(name).fit(training, np.random.default_rng(1)).score(CLIENTS)
+    assert np.isfinite(scores).all()
