@@ -1,8 +1,85 @@
-"""What models read of a client's profile."""
+"""What models read of a client: traits of its profile, and a row of numbers out of its state."""
 
 from __future__ import annotations
 
-from recsys.domain import LegalForm, Profile, Size
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.domain import ClientState, EventType, LegalForm, Offer, Profile, Size, Stage
+from recsys.features.lifecycle import (
+    StageThresholds,
+    change_of,
+    n_sims,
+    spend_minor,
+    stage_of,
+    traffic,
+)
+from recsys.features.spec import Feature, counts, flags
+from recsys.history import Activity, MonthFigures, hour_of
+
+FloatArray = NDArray[np.float64]
+
+WINDOWS_DAYS = (7, 30, 90)
+COMPLAINT_OPEN_DAYS = 30
+"""Nobody reports that a complaint was settled, so it counts as open for so long."""
+
+_COUNTED = (
+    EventType.IMPRESSION,
+    EventType.CLICK,
+    EventType.DISMISSAL,
+    EventType.APPLICATION,
+    EventType.ACTIVATION,
+    EventType.COMPLAINT,
+)
+_INDUSTRIES = "ABCDEFGHIJKLMNOPQRS"
+_SIZE_RANKS = {Size.MICRO: 1.0, Size.SMALL: 2.0, Size.MEDIUM: 3.0, Size.LARGE: 4.0}
+_FORM_CODES = {
+    form: math.nan if form is LegalForm.UNKNOWN else float(code) for code, form in enumerate(LegalForm)
+}
+_STAGE_FLAGS = {stage: [float(stage is each) for each in Stage] for stage in Stage}
+_NOBODY = Profile()
+
+_PROFILE = (
+    Feature("size_rank", "code", 1.0, 4.0),
+    Feature("legal_form", "code", 1.0, 6.0),
+    Feature("industry", "code", 0.0, 18.0),
+    *counts(["n_employees"]),
+    Feature("revenue_minor", "minor"),
+    Feature("tenure_days", "days", -math.inf),
+    *counts(["loyalty_points"]),
+    *flags(["is_vip", "is_in_account_group"]),
+    *flags([f"stage_{stage}" for stage in Stage]),
+)
+_MONTHS = (
+    *counts(["n_months_known"]),
+    Feature("days_since_month", "days", -math.inf),
+    *counts(["n_sims", "n_sims_employees", "n_sims_field", "n_sims_devices"]),
+    Feature("spend_minor", "minor"),
+    Feature("mean_spend_minor_3m", "minor"),
+    Feature("voice_minutes_per_sim", "ratio"),
+    Feature("data_megabytes_per_sim", "ratio"),
+    Feature("n_sms_per_sim", "ratio"),
+    Feature("overage_share", "share", 0.0, 1.0),
+    Feature("roaming_share", "share", 0.0, 1.0),
+    Feature("m2m_share", "share", 0.0, 1.0),
+    Feature("overdue_days", "days"),
+    Feature("sims_change", "ratio", -1.0),
+    Feature("spend_change", "ratio", -1.0),
+    Feature("traffic_change", "ratio", -1.0),
+)
+_HISTORY = (
+    *counts(["n_holdings", "n_past_offers"]),
+    Feature("days_since_connection", "days"),
+    *counts([f"n_{each}s_{days}d" for each in _COUNTED for days in WINDOWS_DAYS]),
+    Feature("days_since_activity", "days"),
+    Feature("days_since_complaint", "days"),
+    *flags(["has_open_complaint"]),
+)
 
 
 def traits_of(profile: Profile | None) -> tuple[str, ...]:
@@ -31,3 +108,152 @@ def traits_of(profile: Profile | None) -> tuple[str, ...]:
         ),
     )
     return tuple(f"{key}={value}" for key, value in facts if value is not None) + profile.tags
+
+
+class ClientFamily:
+    """Builds the row of a client.
+
+    Args:
+        offers: The catalogue; tells the need group of a holding.
+        need_groups: Groups whose holdings are counted, one feature each; a holding of another group, or
+            of an offer that the catalogue does not have, is counted under ``other``.
+        thresholds: Where lifecycle stages begin and end.
+    """
+
+    def __init__(
+        self, offers: Sequence[Offer], need_groups: Sequence[str], thresholds: StageThresholds
+    ) -> None:
+        places = {group: place for place, group in enumerate(need_groups)}
+        self._n_groups = len(need_groups)
+        self._group_of = {
+            offer.offer_id: places[offer.need_group] for offer in offers if offer.need_group in places
+        }
+        self._thresholds = thresholds
+        self.features = (
+            *_PROFILE,
+            *_MONTHS,
+            *_HISTORY,
+            *counts([*(f"n_holdings_in_{group}" for group in need_groups), "n_holdings_in_other"]),
+        )
+
+    def row(self, state: ClientState, now: datetime) -> FloatArray:
+        """The client's numbers.
+
+        Args:
+            state: The state as `FeatureBuilder` reads it.
+            now: The moment, aware.
+
+        Returns:
+            Shape (n_features,), in the order of `features`; NaN = unknown.
+        """
+        today = now.date()
+        months = state.history.months
+        values = self._profile_values(state, today)
+        values += self._month_values(months, today) if months else _NO_MONTHS
+        values += _history_values(state, now)
+        groups = [0.0] * (self._n_groups + 1)
+        for held in state.holdings:
+            groups[self._group_of.get(held.offer_id, self._n_groups)] += 1.0
+        values += groups
+        return np.array(values)
+
+    def _profile_values(self, state: ClientState, today: date) -> list[float]:
+        profile = state.profile or _NOBODY
+        since = profile.client_since_on
+        return [
+            _SIZE_RANKS.get(profile.size, math.nan),
+            _FORM_CODES[profile.legal_form],
+            math.nan if profile.industry is None else float(_INDUSTRIES.find(profile.industry)),
+            _known(profile.n_employees),
+            _known(profile.revenue_minor),
+            math.nan if since is None else float((today - since).days),
+            float(profile.loyalty_points),
+            float(profile.is_vip),
+            float(profile.account_group_id is not None),
+            *_STAGE_FLAGS[stage_of(state, today, self._thresholds)],
+        ]
+
+    def _month_values(self, months: Sequence[MonthFigures], today: date) -> list[float]:
+        last, at = months[-1], len(months) - 1
+        sims = n_sims(last)
+        spends = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
+
+        def paid_traffic(month: MonthFigures) -> int | None:
+            return traffic(month, self._thresholds.megabytes_per_minute)
+
+        return [
+            float(len(months)),
+            float((today - last.month_on).days),
+            _known(sims),
+            _known(last.n_sims_employees),
+            _known(last.n_sims_field),
+            _known(last.n_sims_devices),
+            _known(last.spend_minor),
+            sum(spends) / len(spends) if spends else math.nan,
+            _per(last.voice_minutes, sims),
+            _per(last.data_megabytes, sims),
+            _per(last.n_sms, sims),
+            _known(last.overage_share),
+            _known(last.roaming_share),
+            _known(last.m2m_share),
+            _known(last.overdue_days),
+            _known(change_of(months, at, n_sims)),
+            _known(change_of(months, at, spend_minor)),
+            _known(change_of(months, at, paid_traffic)),
+        ]
+
+
+_NO_MONTHS = [0.0] + [math.nan] * (len(_MONTHS) - 1)
+
+
+def _history_values(state: ClientState, now: datetime) -> list[float]:
+    newest = state.holdings[-1].connected_at if state.holdings else None
+    complaint = state.history.complaint
+    complaint_days = math.nan if complaint is None else days_between(complaint.complained_at, now)
+    hours = state.history.activity.hours
+    return [
+        float(len(state.holdings)),
+        float(len(state.past_offer_ids)),
+        math.nan if newest is None else days_between(newest, now),
+        *_window_counts(state.history.activity, hour_of(now)),
+        (hour_of(now) - hours[-1]) / 24 if hours else math.nan,
+        complaint_days,
+        float(complaint_days < COMPLAINT_OPEN_DAYS),
+    ]
+
+
+def _window_counts(activity: Activity, hour: int) -> list[float]:
+    """Events of each counted type in each window, the windows of a type side by side."""
+    week, month, _ = (bisect_right(activity.hours, hour - 24 * days) for days in WINDOWS_DAYS)
+    parts: list[dict[str, int]] = []
+    for start, stop in ((week, None), (month, week), (0, month)):
+        found: dict[str, int] = {}
+        pairs = zip(activity.event_types[start:stop], activity.counts[start:stop], strict=True)
+        for event_type, n in pairs:
+            found[event_type] = found.get(event_type, 0) + n
+        parts.append(found)
+    values: list[float] = []
+    for event_type in _COUNTED:
+        total = 0.0
+        for found in parts:
+            total += found.get(event_type, 0)
+            values.append(total)
+    return values
+
+
+def days_between(earlier: datetime, later: datetime) -> float:
+    """Days from one instant to another, with their fraction.
+
+    Example:
+        >>> days_between(datetime(2025, 1, 1), datetime(2025, 1, 2, 12))
+        1.5
+    """
+    return (later - earlier).total_seconds() / 86_400
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _per(value: int | None, n: int | None) -> float:
+    return math.nan if value is None or not n else value / n

@@ -1,0 +1,75 @@
+"""Feature rows of a client at a moment: the one way from a state to numbers, online and offline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.state import forget, present
+from recsys.domain import ClientState, Offer
+from recsys.features.client import ClientFamily
+from recsys.features.lifecycle import StageThresholds
+from recsys.features.offer import OFFER_FEATURES, OfferFamily
+from recsys.features.pair import PAIR_FEATURES, PairFamily
+from recsys.features.population import Population, need_groups_of
+from recsys.features.spec import FeatureSpec
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRows:
+    """A client's features at a moment.
+
+    Attributes:
+        client: Shape (n_client_features,).
+        pairs: Shape (n_offers, n_pair_features), offers in the order of `FeatureBuilder.offer_ids`.
+    """
+
+    client: FloatArray
+    pairs: FloatArray
+
+
+class FeatureBuilder:
+    """Builds feature rows; everything that does not depend on the client is prepared once.
+
+    Args:
+        offers: The catalogue.
+        population: Frozen figures of all clients; None = unknown.
+        thresholds: Where lifecycle stages begin and end.
+    """
+
+    def __init__(
+        self,
+        offers: Sequence[Offer],
+        population: Population | None = None,
+        thresholds: StageThresholds = StageThresholds(),  # noqa: B008 -- frozen
+    ) -> None:
+        need_groups = need_groups_of(offers) if population is None else population.need_groups
+        self._client = ClientFamily(offers, need_groups, thresholds)
+        self._offers = OfferFamily(offers, population)
+        self._pair = PairFamily(self._offers, population)
+        self._template = np.concatenate([self._offers.template, self._pair.template])
+        self.offer_ids = tuple(self._offers.positions)
+        self.spec = FeatureSpec(self._client.features, (*OFFER_FEATURES, *PAIR_FEATURES))
+
+    def client_row(self, state: ClientState, now: datetime) -> FloatArray:
+        """The client's own numbers, shape (n_client_features,); NaN = unknown.
+
+        Args:
+            state: What is stored of the client, or what the history says of it.
+            now: The moment, aware.
+        """
+        return self._client.row(forget(present(state, now), now), now)
+
+    def rows(self, state: ClientState, now: datetime) -> FeatureRows:
+        """The client's own numbers and those with every offer; arguments as in `client_row`."""
+        state = forget(present(state, now), now)
+        block = self._template.copy()
+        self._offers.fill(block[: len(OFFER_FEATURES)], now)
+        self._pair.fill(block[len(OFFER_FEATURES) :], state, now)
+        return FeatureRows(self._client.row(state, now), block.T)
