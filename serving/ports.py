@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
 from recsys.domain import ClientId, ClientState, Event, Holding, Offer, Placement, Profile
 from recsys.errors import RecsysError
+from recsys.history import MonthFigures
+
+MAX_CLOCK_SKEW = timedelta(minutes=5)
+"""How far a portal's clock may go wrong before what it says cannot be true."""
 
 
 class Role(StrEnum):
@@ -85,9 +89,16 @@ class LogDecisions:
 class RecordEvents:
     """Append events, all or none, and change the clients' states with them.
 
-    Result: for each event whether it is new (False: the event_id, or an impression of the same decision
-    and slot, was stored before). InvalidEventsError if any refers to an unknown decision, to a slot or
-    offer that this decision did not show, to another client than the decision's, or to an unknown offer.
+    Result: for each event whether it is new (False: the same event, or an impression of the same decision
+    and slot, was stored before). ConflictError if an event_id was used before with another content.
+
+    InvalidEventsError if any event cannot be true; codes ``unknown_decision``; ``wrong_client`` (another
+    than the decision's); ``before_decision`` (by more than `MAX_CLOCK_SKEW`); ``wrong_slot`` (a slot or
+    offer that the decision did not show); ``needs_decision`` and ``needs_slot`` (an impression or a click
+    that says neither slot nor offer of a decision); without a decision ``unknown_client`` and
+    ``unknown_offer``. An event that names only the slot or only the offer of its decision is stored with
+    both. What an unknown client does with a decision's offers is remembered in a state without profile.
+    A dismissal older than the stored one of the same offer is counted and changes nothing else.
     """
 
     events: tuple[Event, ...]
@@ -96,7 +107,10 @@ class RecordEvents:
 
 @dataclass(frozen=True, slots=True)
 class PutClient:
-    """Create a client or replace its profile from now on. Result: the new `ClientState`."""
+    """Create a client or replace its profile from now on. Result: the new `ClientState`.
+
+    The profile that is stored already changes nothing, not even the version.
+    """
 
     client_id: ClientId
     profile: Profile
@@ -116,6 +130,7 @@ class HoldingChange:
 class PutHoldings:
     """Upsert holdings, all or none, and change the clients' states with them.
 
+    A holding whose end lies after `recorded_at` is still held. What is stored already changes nothing.
     Result: the new `ClientState` of each client concerned, by id. UnknownClientError or
     UnknownOfferError if a client or offer is not stored; ConflictError if the holding_id belongs to
     another client or offer.
@@ -125,7 +140,27 @@ class PutHoldings:
     recorded_at: datetime
 
 
-Write = LogDecisions | RecordEvents | PutClient | PutHoldings
+@dataclass(frozen=True, slots=True)
+class MonthChange:
+    """A client's figures of one month."""
+
+    client_id: ClientId
+    figures: MonthFigures
+
+
+@dataclass(frozen=True, slots=True)
+class PutMonths:
+    """Upsert monthly figures, all or none, and change the clients' states with them.
+
+    Figures that a state holds already change nothing. Result: the new `ClientState` of each client
+    concerned, by id. UnknownClientError if a client is not stored.
+    """
+
+    changes: tuple[MonthChange, ...]
+    recorded_at: datetime
+
+
+Write = LogDecisions | RecordEvents | PutClient | PutHoldings | PutMonths
 WriteResult = Answer | list[bool] | ClientState | dict[str, ClientState] | None
 
 
@@ -185,7 +220,7 @@ class Store(Protocol):
         ...
 
     def answer(self, request_id: str) -> Answer | None:
-        """The answer given to this request_id before."""
+        """The answer given to this request_id before, whatever the body of the request was."""
         ...
 
     def commit(self, writes: Sequence[Write]) -> list[WriteResult | RecsysError]:
@@ -224,16 +259,38 @@ class Store(Protocol):
         """Upsert rows of a table contract (see `recsys.tables`); returns how many were written.
 
         Rows of one call are one transaction, short enough to run beside a serving server. States are
-        not touched: call `rebuild_states` after the last table.
+        not touched: call `rebuild_states` after the last table. A row with a key and a ``recorded_at``
+        that are stored already replaces that row; other versions of the key stay. Decisions, their
+        items and events are facts: the row stored first stays.
         """
         ...
 
-    def rebuild_states(self, client_ids: Sequence[str] | None = None) -> int:
-        """Derive client states anew from clients, holdings and events; returns how many changed."""
+    def delete_rows(self, table: str, rows: Sequence[Row]) -> int:
+        """Forget every version of the rows with these keys, for the relations and prices of offers."""
+        ...
+
+    def count_keys(self, table: str) -> int:
+        """Number of clients, offers or holdings stored (distinct values of the first key column)."""
+        ...
+
+    def rebuild_states(self, client_ids: Sequence[str] | None = None, as_of: datetime | None = None) -> int:
+        """Derive client states anew from clients, months, holdings and events; returns how many changed.
+
+        They stand as of as_of (default: the present). Each changed state's
+        version grows by one. Works in short transactions, beside a serving server.
+        """
         ...
 
     def put_placements(self, placements: Sequence[Placement], loaded_at: datetime) -> None:
         """Replace the placements."""
+        ...
+
+    def put_documents(self, documents: Mapping[str, str]) -> None:
+        """Store texts that belong to the data by file name (``dataset.toml``, ``expert.yaml`` …)."""
+        ...
+
+    def documents(self) -> dict[str, str]:
+        """The stored texts by file name; ``dataset.toml`` says the currency."""
         ...
 
     def read_rows(self, table: str) -> Iterator[Row]:
@@ -253,7 +310,7 @@ class Store(Protocol):
         ...
 
     def is_ready(self) -> bool:
-        """Whether the database answers and its schema is the one this program knows."""
+        """Whether the database answers and its schema is the one this program knows; never raises."""
         ...
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -25,6 +26,7 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "sqlite:///recsys.db",
         min_length=1,
+        repr=False,
         description="where clients, decisions and events live: sqlite:///FILE or postgresql://USER@HOST/NAME",
     )
     bundles_dir: Path | None = Field(
@@ -56,13 +58,13 @@ class Settings(BaseSettings):
         return value
 
 
-def read_settings(**overrides: object) -> Settings:
-    """The settings of the environment; named values go before it.
+def read_settings(overrides: Mapping[str, object]) -> Settings:
+    """The settings of the environment; those given here go before it.
 
     Raises:
         ConfigError: A variable has a wrong value; the text names it and what was expected.
     """
     try:
-        return Settings.model_validate(Settings(**overrides).model_dump())  # type: ignore[arg-type]
+        return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigError(f"settings (RECSYS_*): {describe(error)}") from error

@@ -1,0 +1,235 @@
+"""All that differs between SQLite and PostgreSQL: how to connect, to insert, to say what went wrong."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy import event, pool
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from recsys.errors import ConfigError, ConflictError, DataError, StoreUnavailableError
+from serving.storage.types import Texts
+
+_BUSY_SECONDS = 10
+_CONNECT_SECONDS = 5
+_MIGRATE = "run `recsys-serve migrate`"
+_TRANSIENT_STATES = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
+
+Insert = sqlite.Insert | postgresql.Insert
+
+
+# What a row can do wrong in the eyes of a driver: a key used twice, a number or text it cannot hold.
+REFUSALS = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    psycopg.IntegrityError,
+    psycopg.DataError,
+    OverflowError,
+    UnicodeError,
+)
+
+
+class TransientError(Exception):
+    """Another writer was in the way: the same transaction may succeed at once."""
+
+
+class Cursor(Protocol):
+    """What both drivers' cursors can do."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows the last statement changed."""
+        ...
+
+    def execute(self, sql: str, values: Any = ..., /) -> Any:
+        """Run a statement."""
+        ...
+
+    def executemany(self, sql: str, values: Any, /) -> Any:
+        """Run a statement once per row."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        ...
+
+    def fetchall(self) -> Any:
+        """The remaining rows."""
+        ...
+
+
+class Database:
+    """An open database: one engine that reads statement by statement, one that writes transactions.
+
+    Attributes:
+        is_embedded: True for SQLite.
+        place: The address without the password.
+        reader: Engine whose statements stand alone.
+        writer: Engine whose transactions may write; on SQLite only one at a time.
+    """
+
+    def __init__(self, url: sa.URL) -> None:
+        self.is_embedded = url.get_backend_name() == "sqlite"
+        self.place = url.render_as_string(hide_password=True)
+        connect = _connect_sqlite if self.is_embedded else _connect_postgresql
+        self.reader, self.writer = connect(url)
+        self.dialect = self.writer.dialect
+
+    def insert(self, table: sa.Table) -> Insert:
+        """An insert that can say what to do on conflict."""
+        return sqlite.insert(table) if self.is_embedded else postgresql.insert(table)
+
+    def is_among(self, column: sa.Column[str], name: str) -> sa.ColumnElement[bool]:
+        """Whether the column is among a list of texts given as one parameter of that name.
+
+        Unlike ``IN (…)`` this is one text for every length, so it is compiled once.
+        """
+        texts = sa.bindparam(name, type_=Texts())
+        if self.is_embedded:
+            return column.in_(sa.select(sa.func.json_each(texts).table_valued("value").c.value))
+        return column == sa.any_(texts)
+
+    @contextmanager
+    def streaming(self) -> Iterator[sa.Connection]:
+        """A connection whose long reads see one state of the data and hold up no writer."""
+        with self.reader.connect() as connection:
+            if not self.is_embedded:
+                # A server-side cursor lives in a transaction only.
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            yield connection
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Turn what a driver raises into what a caller can act on.
+
+        Raises:
+            TransientError: Another writer was in the way.
+            StoreUnavailableError: There is no connection, or the schema is not the expected one.
+        """
+        try:
+            yield
+        except (DBAPIError, sqlite3.Error, psycopg.Error) as error:
+            self.explain(error)
+            raise
+
+    def explain(self, error: Exception) -> None:
+        """Raise what an error of a driver means to a caller; nothing if it is no matter of theirs."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if _is_transient(cause):
+            raise TransientError(str(cause)) from error
+        if _is_foreign_schema(cause):
+            raise StoreUnavailableError(
+                f"the database {self.place} has not the schema of this program: {_MIGRATE}"
+            ) from error
+        if _is_no_answer(cause):
+            raise StoreUnavailableError(
+                f"the database {self.place} did not answer: {_first_line(cause)}"
+            ) from error
+
+    def dispose(self) -> None:
+        """Close the connections that nobody uses."""
+        self.reader.dispose()
+        self.writer.dispose()
+
+
+def open_database(database_url: str) -> Database:
+    """Open a database; nothing is connected yet.
+
+    Args:
+        database_url: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/NAME``.
+
+    Raises:
+        ConfigError: The address is of no such form.
+    """
+    try:
+        url = sa.make_url(database_url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(
+            "RECSYS_DATABASE_URL is no address of a database;"
+            " write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+        ) from None
+    backend = url.get_backend_name()
+    if backend == "sqlite" and url.database not in (None, "", ":memory:"):
+        return Database(url)
+    if backend in ("postgresql", "postgres"):
+        return Database(url.set(drivername="postgresql+psycopg"))
+    raise ConfigError(
+        f"the database {url.render_as_string(hide_password=True)} is neither a file of SQLite"
+        " (sqlite:///FILE) nor PostgreSQL (postgresql://USER:PASSWORD@HOST/NAME)"
+    )
+
+
+def refusal(error: Exception) -> ConflictError | DataError:
+    """What to tell whoever wrote a row that the database refused."""
+    if isinstance(error, sqlite3.IntegrityError | psycopg.errors.UniqueViolation):
+        return ConflictError(f"the id was used before with another content: {_first_line(error)}")
+    return DataError(f"the database refused the row: {_first_line(error)}")
+
+
+def _connect_sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
+    def create() -> sa.Engine:
+        engine = sa.create_engine(
+            url,
+            poolclass=pool.QueuePool,
+            pool_size=2,
+            max_overflow=-1,
+            connect_args={
+                "isolation_level": None,  # transactions are ours: the driver's own begin too late
+                "check_same_thread": False,
+                "timeout": _BUSY_SECONDS,
+            },
+        )
+        event.listen(engine, "connect", _set_pragmas)
+        return engine
+
+    reader, writer = create(), create()
+    # IMMEDIATE takes the write lock first: a reader that turns writer later could only fail.
+    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return reader, writer
+
+
+def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL: a commit survives a power cut, for one fsync per group of writes.
+    connection.execute("PRAGMA synchronous = FULL")
+    # 32 MB hold the states of 20,000 clients; each read costs half as much as with the default.
+    connection.execute("PRAGMA cache_size = -32000")
+
+
+def _connect_postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
+    defaults = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
+    writer = sa.create_engine(url, pool_pre_ping=True, connect_args=defaults)
+    reader = sa.create_engine(url, pool_pre_ping=True, connect_args=defaults, isolation_level="AUTOCOMMIT")
+    return reader, writer
+
+
+def _is_transient(cause: BaseException | None) -> bool:
+    if isinstance(cause, psycopg.Error):
+        return cause.sqlstate in _TRANSIENT_STATES
+    return isinstance(cause, sqlite3.OperationalError) and "locked" in str(cause)
+
+
+def _is_foreign_schema(cause: BaseException | None) -> bool:
+    if isinstance(cause, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return True
+    text = str(cause)
+    return isinstance(cause, sqlite3.OperationalError) and (
+        "no such table" in text or "no such column" in text or "has no column" in text
+    )
+
+
+def _is_no_answer(cause: BaseException | None) -> bool:
+    return isinstance(
+        cause,
+        sqlite3.OperationalError | psycopg.OperationalError | psycopg.InterfaceError,
+    ) or (type(cause) is sqlite3.DatabaseError)  # "file is not a database", "malformed"
+
+
+def _first_line(cause: BaseException | None) -> str:
+    return str(cause).strip().split("\n", maxsplit=1)[0]

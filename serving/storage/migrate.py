@@ -1,0 +1,54 @@
+"""Bring a database to the schema this program knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
+
+from recsys.errors import StoreUnavailableError
+from serving.storage.dialects import open_database
+
+NEWEST = "head"
+NOTHING = "base"
+
+
+def migrate(database_url: str, revision: str = NEWEST) -> str | None:
+    """Run the migrations up or down to a revision; nothing is done where it holds already.
+
+    Args:
+        database_url: The database.
+        revision: ``head``, ``base`` or the id of a migration.
+
+    Returns:
+        The revision the database has now; None when it has no tables.
+
+    Raises:
+        StoreUnavailableError: The database does not answer, or a newer program wrote it.
+    """
+    database = open_database(database_url)
+    try:
+        with database.explaining(), database.writer.begin() as connection:
+            return _move(connection, revision)
+    except CommandError as error:
+        raise StoreUnavailableError(
+            f"the database {database.place} was written by a newer program: {error}; install that one"
+        ) from error
+    finally:
+        database.dispose()
+
+
+def _move(connection: sa.Connection, revision: str) -> str | None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    if revision == NOTHING:
+        command.downgrade(config, revision)
+    else:
+        command.upgrade(config, revision)
+    return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,1 @@
+"""Migrations, written by hand and run by `serving.storage.migrate`."""

@@ -1,0 +1,268 @@
+"""Every statement the store runs, built from the schema for one database and compiled once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, select
+
+from recsys.tables import DECISION_ITEMS, TABLES, Table
+from serving.storage import schema
+from serving.storage.dialects import Database, Insert
+from serving.storage.schema import (
+    ANSWERS,
+    API_KEYS,
+    CLIENT_STATE,
+    CLIENTS,
+    CONTENT_VERSIONS,
+    CONTRACT,
+    DECISIONS,
+    DOCUMENTS,
+    EVENTS,
+    HOLDINGS,
+    LOADS,
+    MONTHS,
+    OFFERS,
+    PLACEMENTS,
+)
+from serving.storage.statements import Statement
+
+_ALEMBIC_VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
+_IS_REMEMBERED = EVENTS.c.event_type.in_([sa.literal_column("'dismissal'"), sa.literal_column("'complaint'")])
+
+
+def is_latest(holdings: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether no later row of the same holding is stored."""
+    newer = holdings.alias("newer")
+    return ~sa.exists().where(
+        newer.c.holding_id == holdings.c.holding_id, newer.c.recorded_at > holdings.c.recorded_at
+    )
+
+
+class Queries:
+    """The statements of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.states = StateQueries(database)
+        self.clients = ClientQueries(database)
+        self.log = LogQueries(database)
+        self.content = ContentQueries(database)
+        self.tables = TableQueries(database)
+        # SQLite has one writer at a time, which needs no row locks.
+        self.has_row_locks = not database.is_embedded
+
+
+class StateQueries:
+    """Clients' states."""
+
+    def __init__(self, database: Database) -> None:
+        def built(clause: sa.SelectBase | sa.UpdateBase) -> Statement:
+            return Statement(clause, database)
+
+        state = CLIENT_STATE.c
+        is_listed = database.is_among(state.client_id, "client_ids")
+        columns = select(state.client_id, state.version, state.state)
+        self.state = built(
+            select(state.version, state.state).where(state.client_id == bindparam("client_id"))
+        )
+        self.locked_states = built(columns.where(is_listed).order_by(state.client_id).with_for_update())
+        self.put_state = built(_replacing(database, CLIENT_STATE))
+        self.create_state = built(_insert(database, CLIENT_STATE).on_conflict_do_nothing())
+        self.forget_uncreated = built(
+            sa.delete(CLIENT_STATE).where(state.version == sa.literal_column("0"), is_listed)
+        )
+        self.find = built(
+            columns.where(state.search_text.like(bindparam("pattern"), escape="\\"))
+            .order_by(state.search_text)
+            .limit(bindparam("n_most", type_=sa.Integer))
+            .offset(sa.literal_column("0"))  # SQLite would make a parameter of it
+        )
+
+
+class ClientQueries:
+    """The rows that states are derived from."""
+
+    def __init__(self, database: Database) -> None:
+        def built(clause: sa.SelectBase | sa.UpdateBase) -> Statement:
+            return Statement(clause, database)
+
+        def rows_of(table: sa.Table) -> sa.Select[Any]:
+            return select(table).where(database.is_among(table.c.client_id, "client_ids"))
+
+        self.stored_ids = built(
+            select(CLIENTS.c.client_id).where(database.is_among(CLIENTS.c.client_id, "client_ids")).distinct()
+        )
+        self.all_ids = built(
+            sa.union(
+                select(CLIENTS.c.client_id),
+                select(CLIENT_STATE.c.client_id),
+                select(EVENTS.c.client_id),
+            )
+        )
+        self.close_versions = built(
+            sa.update(CLIENTS)
+            .where(
+                CLIENTS.c.client_id == bindparam("of_client"),
+                CLIENTS.c.valid_to.is_(None),
+                CLIENTS.c.valid_from < bindparam("until"),
+            )
+            .values(valid_to=bindparam("until"))
+        )
+        self.profiles = built(
+            rows_of(CLIENTS).order_by(CLIENTS.c.client_id, CLIENTS.c.valid_from, CLIENTS.c.recorded_at)
+        )
+        self.holdings = built(rows_of(HOLDINGS).where(is_latest(HOLDINGS)))
+        self.months = built(
+            rows_of(MONTHS).order_by(MONTHS.c.client_id, MONTHS.c.month_on, MONTHS.c.known_at)
+        )
+        self.events = built(
+            rows_of(EVENTS).where((EVENTS.c.occurred_at >= bindparam("since")) | _IS_REMEMBERED)
+        )
+        self.latest_holdings = built(
+            select(HOLDINGS).where(
+                database.is_among(HOLDINGS.c.holding_id, "holding_ids"), is_latest(HOLDINGS)
+            )
+        )
+        self.holder_counts = built(
+            select(HOLDINGS.c.offer_id, sa.func.count(HOLDINGS.c.client_id.distinct()).label("n_clients"))
+            .where(
+                is_latest(HOLDINGS),
+                HOLDINGS.c.disconnected_at.is_(None) | (HOLDINGS.c.disconnected_at > bindparam("now")),
+            )
+            .group_by(HOLDINGS.c.offer_id)
+        )
+
+
+class LogQueries:
+    """Decisions, events and answers."""
+
+    def __init__(self, database: Database) -> None:
+        def built(clause: sa.SelectBase | sa.UpdateBase) -> Statement:
+            return Statement(clause, database)
+
+        columns = ANSWERS.c
+        self.answer = built(
+            select(columns.request_digest, columns.body, columns.answered_at).where(
+                columns.request_id == bindparam("request_id")
+            )
+        )
+        self.add_answer = built(_insert(database, ANSWERS).on_conflict_do_nothing())
+        self.add_decision = built(_insert(database, DECISIONS))
+        self.add_event = built(_insert(database, EVENTS).on_conflict_do_nothing())
+        self.stored_events = built(select(EVENTS).where(database.is_among(EVENTS.c.event_id, "event_ids")))
+        self.shown = built(
+            select(
+                DECISIONS.c.decision_id,
+                DECISIONS.c.client_id,
+                DECISIONS.c.occurred_at,
+                DECISIONS.c["items"],
+            ).where(database.is_among(DECISIONS.c.decision_id, "decision_ids"))
+        )
+        self.put_items = built(
+            sa.update(DECISIONS)
+            .where(DECISIONS.c.decision_id == bindparam("of_decision"))
+            .values({"items": bindparam("merged")})
+        )
+        self.stored_offer_ids = built(
+            select(OFFERS.c.offer_id).where(database.is_among(OFFERS.c.offer_id, "offer_ids")).distinct()
+        )
+
+
+class ContentQueries:
+    """Catalogue, placements, documents, keys, and how fresh all that is."""
+
+    def __init__(self, database: Database) -> None:
+        def built(clause: sa.SelectBase | sa.UpdateBase) -> Statement:
+            return Statement(clause, database)
+
+        content = CONTENT_VERSIONS
+        self.placements = built(select(PLACEMENTS).order_by(PLACEMENTS.c.placement_id))
+        self.delete_placements = built(sa.delete(PLACEMENTS))
+        self.add_placement = built(_insert(database, PLACEMENTS))
+        self.content_versions = built(select(content).order_by(content.c.name))
+        change = _insert(database, content)
+        self.count_change = built(
+            change.on_conflict_do_update(
+                index_elements=[content.c.name],
+                set_={"version": content.c.version + change.excluded.version},
+            )
+        )
+        self.loads = built(select(LOADS).order_by(LOADS.c.source))
+        self.load_of = built(select(LOADS).where(LOADS.c.source == bindparam("source")))
+        self.put_load = built(_replacing(database, LOADS))
+        self.documents = built(select(DOCUMENTS).order_by(DOCUMENTS.c.name))
+        self.put_document = built(_replacing(database, DOCUMENTS))
+        self.keys = built(select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.key_id))
+        self.add_key = built(_insert(database, API_KEYS))
+        self.revoke_key = built(
+            sa.update(API_KEYS)
+            .where(API_KEYS.c.key_id == bindparam("of_key"))
+            .values(revoked_at=bindparam("since"))
+        )
+        self.schema_revision = built(select(_ALEMBIC_VERSION.c.version_num))
+
+
+class TableQueries:
+    """Upserts, deletes and reads of whole contract tables, by table name."""
+
+    def __init__(self, database: Database) -> None:
+        stored = [table for table in TABLES if table is not DECISION_ITEMS]
+        self.upsert = {table.name: Statement(_upsert(database, table), database) for table in stored}
+        self.rows = {
+            table.name: select(*(CONTRACT[table.name].c[name] for name in table.column_names)).order_by(
+                *schema.conflict_target(table)
+            )
+            for table in stored
+        }
+        self.rows[DECISION_ITEMS.name] = select(DECISIONS.c.decision_id, DECISIONS.c["items"]).order_by(
+            DECISIONS.c.decision_id
+        )
+        self.n_keys = {
+            table.name: Statement(
+                select(sa.func.count(CONTRACT[table.name].c[table.key[0]].distinct()).label("n")), database
+            )
+            for table in stored
+        }
+        self.delete = {
+            table.name: Statement(_delete(table), database)
+            for table in stored
+            if schema.version_column(table) is not None
+        }
+
+
+def _insert(database: Database, table: sa.Table) -> Insert:
+    return database.insert(table).values({column.name: bindparam(column.name) for column in table.columns})
+
+
+def _replacing(database: Database, table: sa.Table) -> Insert:
+    """An upsert by primary key."""
+    statement = _insert(database, table)
+    key = [column.name for column in table.primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=key,
+        set_={name: statement.excluded[name] for name in table.columns.keys() if name not in key},  # noqa: SIM118
+    )
+
+
+def _upsert(database: Database, table: Table) -> Insert:
+    stored = CONTRACT[table.name]
+    statement = database.insert(stored).values({name: bindparam(name) for name in table.column_names})
+    replaced = {
+        name: statement.excluded[name] for name in table.column_names if name not in schema.stored_key(table)
+    }
+    if schema.version_column(table) is None or not replaced:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(index_elements=schema.conflict_target(table), set_=replaced)
+
+
+def _delete(table: Table) -> sa.Delete:
+    columns = CONTRACT[table.name].c
+    conditions = [
+        sa.func.coalesce(columns[name], sa.literal_column("''"))
+        == sa.func.coalesce(bindparam(f"of_{name}", type_=columns[name].type), sa.literal_column("''"))
+        if table.column(name).is_nullable
+        else columns[name] == bindparam(f"of_{name}")
+        for name in table.key
+    ]
+    return sa.delete(CONTRACT[table.name]).where(*conditions)

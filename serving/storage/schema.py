@@ -1,0 +1,174 @@
+"""The tables of the database, derived from the contracts in `recsys.tables`.
+
+A contract table keeps its name and columns. Where the contract knows versions of a row, every version is
+kept: the primary key is the contract's key and the time the row became known. `decision_items` is no
+table of its own: a decision's items stand in ``decisions.items`` as JSON, so that a decision is one row.
+JSON columns are text; PostgreSQL reads them as ``candidates::jsonb``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from recsys.tables import DECISION_ITEMS, TABLES, Column, ColumnType, Table, table_named
+from serving.storage.types import Instant, Texts, exact_text, id_text
+
+SCHEMA_REVISION = "0002"
+"""The newest migration; `Store.is_ready` compares the database with it."""
+
+_FACTS = ("decisions", "events")
+_BIG = sa.BigInteger
+
+
+def version_column(table: Table) -> str | None:
+    """The column that tells versions of one key apart; None where a row never changes.
+
+    Example:
+        >>> version_column(table_named("holdings")), version_column(table_named("client_months"))
+        ('recorded_at', 'known_at')
+        >>> version_column(table_named("events")) is None
+        True
+    """
+    if table.name in (*_FACTS, DECISION_ITEMS.name):
+        return None
+    return "recorded_at" if "recorded_at" in table.column_names else "known_at"
+
+
+def stored_key(table: Table) -> tuple[str, ...]:
+    """Columns that identify a stored row."""
+    version = version_column(table)
+    return table.key if version is None else (*table.key, version)
+
+
+def conflict_target(table: Table) -> tuple[sa.ColumnElement[object], ...]:
+    """What a row's uniqueness rests on; missing values of key columns count as equal."""
+    columns = CONTRACT[table.name].c
+    return tuple(_comparable(table.column(name), columns[name]) for name in stored_key(table))
+
+
+def _comparable(column: Column, stored: sa.ColumnElement[object]) -> sa.ColumnElement[object]:
+    return sa.func.coalesce(stored, sa.literal_column("''")) if column.is_nullable else stored
+
+
+def _type_of(column: Column) -> sa.types.TypeEngine[Any]:
+    types: dict[ColumnType, sa.types.TypeEngine[Any]] = {
+        ColumnType.ID: id_text(),
+        ColumnType.TEXT: exact_text(),
+        ColumnType.INTEGER: _BIG(),
+        ColumnType.NUMBER: sa.Double(),
+        ColumnType.MONEY: _BIG(),
+        ColumnType.INSTANT: Instant(),
+        ColumnType.DAY: sa.Date(),
+        ColumnType.FLAG: sa.Boolean(),
+        ColumnType.TEXTS: Texts(),
+        ColumnType.JSON: sa.Text(),
+    }
+    return types[column.type]
+
+
+def _columns_of(table: Table) -> list[sa.Column[object]]:
+    key = stored_key(table)
+    # A primary key takes no missing values; such a table has a unique index instead.
+    is_keyed = not any(table.column(name).is_nullable for name in key)
+    return [
+        sa.Column(
+            column.name,
+            _type_of(column),
+            primary_key=is_keyed and column.name in key,
+            nullable=column.is_nullable,
+            autoincrement=False,
+        )
+        for column in table.columns
+    ]
+
+
+METADATA = sa.MetaData(
+    naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"}
+)
+
+CONTRACT: dict[str, sa.Table] = {
+    table.name: sa.Table(table.name, METADATA, *_columns_of(table))
+    for table in TABLES
+    if table is not DECISION_ITEMS
+}
+CLIENTS = CONTRACT["clients"]
+OFFERS = CONTRACT["offers"]
+HOLDINGS = CONTRACT["holdings"]
+MONTHS = CONTRACT["client_months"]
+DECISIONS = CONTRACT["decisions"]
+EVENTS = CONTRACT["events"]
+
+DECISIONS.append_column(sa.Column("items", sa.Text, nullable=False, server_default=sa.text("'[]'")))
+
+sa.Index("uq_offer_prices", *conflict_target(table_named("offer_prices")), unique=True)
+sa.Index("ix_holdings_client_id", HOLDINGS.c.client_id)
+sa.Index("ix_decisions_client_id", DECISIONS.c.client_id, DECISIONS.c.occurred_at)
+
+_IS_IMPRESSION = EVENTS.c.event_type == sa.literal_column("'impression'")
+sa.Index(
+    "uq_events_impression",
+    EVENTS.c.decision_id,
+    EVENTS.c.slot,
+    unique=True,
+    sqlite_where=_IS_IMPRESSION,
+    postgresql_where=_IS_IMPRESSION,
+)
+sa.Index("ix_events_client_id", EVENTS.c.client_id, EVENTS.c.occurred_at)
+
+CLIENT_STATE = sa.Table(
+    "client_state",
+    METADATA,
+    sa.Column("client_id", id_text(), primary_key=True),
+    sa.Column("version", _BIG, nullable=False),
+    # What people search by: the name, or the id of a nameless client, then the id; folded to one case.
+    sa.Column("search_text", exact_text(), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Index("ix_client_state_search_text", "search_text"),
+)
+ANSWERS = sa.Table(
+    "answers",
+    METADATA,
+    sa.Column("request_id", id_text(), primary_key=True),
+    sa.Column("request_digest", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("answered_at", Instant, nullable=False),
+)
+PLACEMENTS = sa.Table(
+    "placements",
+    METADATA,
+    sa.Column("placement_id", id_text(), primary_key=True),
+    sa.Column("k", sa.Integer, nullable=False),
+    sa.Column("max_k", sa.Integer, nullable=False),
+    sa.Column("kinds", Texts, nullable=False),
+    sa.Column("exploration_share", sa.Double, nullable=False),
+)
+LOADS = sa.Table(
+    "loads",
+    METADATA,
+    sa.Column("source", id_text(), primary_key=True),
+    sa.Column("newest_recorded_at", Instant, nullable=True),
+    sa.Column("loaded_at", Instant, nullable=False),
+)
+DOCUMENTS = sa.Table(
+    "documents",
+    METADATA,
+    sa.Column("name", id_text(), primary_key=True),
+    sa.Column("content", sa.Text, nullable=False),
+)
+CONTENT_VERSIONS = sa.Table(
+    "content_versions",
+    METADATA,
+    sa.Column("name", id_text(), primary_key=True),
+    sa.Column("version", _BIG, nullable=False),
+)
+API_KEYS = sa.Table(
+    "api_keys",
+    METADATA,
+    sa.Column("key_id", id_text(), primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("revoked_at", Instant, nullable=True),
+)

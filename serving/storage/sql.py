@@ -1,0 +1,317 @@
+"""The store on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from threading import Lock, local
+from typing import Any, TypeVar
+
+from recsys.data.state_json import state_from_json
+from recsys.domain import ClientId, ClientState, OfferKind, Placement
+from recsys.errors import RecsysError, StoreUnavailableError, UnknownKeyError
+from recsys.tables import DECISION_ITEMS
+from serving.ports import (
+    Answer,
+    Catalogue,
+    KeyRecord,
+    Placements,
+    Role,
+    Row,
+    SourceAge,
+    Write,
+    WriteResult,
+)
+from serving.storage import loading, rules
+from serving.storage.dialects import REFUSALS, Cursor, Database, TransientError, open_database, refusal
+from serving.storage.queries import Queries
+from serving.storage.schema import SCHEMA_REVISION
+from serving.storage.statements import Statement
+from serving.storage.writes import answer_of, do_all, do_one_by_one
+
+Result = TypeVar("Result")
+_SECONDS_OF_RETRIES = 30
+_ROWS_AT_ONCE = 2_000
+_CLIENTS_AT_ONCE = 500
+
+
+class SqlStore:
+    """A `serving.ports.Store` in a database.
+
+    Reads of a client's state and of an answer run on a connection of the calling thread. Any thread may
+    write; on SQLite one after the other, and while another process writes, the next one waits.
+
+    Args:
+        database_url: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/NAME``; ConfigError for
+            another form. Nothing is connected yet.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self._database: Database = open_database(database_url)
+        self._queries = Queries(self._database)
+        self._write_gate = Lock() if self._database.is_embedded else nullcontext()
+        self._own = local()
+        self._lent: list[Any] = []
+
+    @property
+    def is_embedded(self) -> bool:
+        """True on SQLite."""
+        return self._database.is_embedded
+
+    @property
+    def place(self) -> str:
+        """The database's address without its password."""
+        return self._database.place
+
+    # Clients
+
+    def client_state(self, client_id: ClientId) -> ClientState | None:
+        """See `serving.ports.Store`."""
+        row = self._row(self._queries.states.state, {"client_id": client_id})
+        if row is None or row[0] == 0:
+            return None
+        return state_from_json(client_id, row[0], row[1])
+
+    def find_clients(self, text: str, limit: int) -> list[ClientState]:
+        """See `serving.ports.Store`."""
+        escaped = text.casefold().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        rows = self._rows(self._queries.states.find, {"pattern": f"%{escaped}%", "n_most": limit})
+        return [state_from_json(row["client_id"], row["version"], row["state"]) for row in rows]
+
+    def holder_counts(self) -> dict[str, int]:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.clients.holder_counts, {"now": datetime.now(UTC)})
+        return {row["offer_id"]: row["n_clients"] for row in rows}
+
+    # The log
+
+    def answer(self, request_id: str) -> Answer | None:
+        """See `serving.ports.Store`."""
+        row = self._row(self._queries.log.answer, {"request_id": request_id})
+        return None if row is None else answer_of(request_id, row)
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult | RecsysError]:
+        """See `serving.ports.Store`."""
+        try:
+            return self._transact(lambda cursor: do_all(cursor, self._queries, writes))
+        except REFUSALS:
+            return self._transact(lambda cursor: do_one_by_one(cursor, self._queries, writes))
+
+    # Content
+
+    def catalogue(self) -> Catalogue:
+        """See `serving.ports.Store`."""
+        offers, relations, prices = (list(self.read_rows(table)) for table in loading.CATALOGUE_TABLES)
+        return rules.catalogue_of(offers, relations, prices)
+
+    def placements(self) -> Placements:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.content.placements, {})
+        return rules.placements_of(
+            Placement(
+                placement_id=row["placement_id"],
+                k=row["k"],
+                max_k=row["max_k"],
+                kinds=tuple(OfferKind(kind) for kind in row["kinds"]),
+                exploration_share=row["exploration_share"],
+            )
+            for row in rows
+        )
+
+    def put_placements(self, placements: Sequence[Placement], loaded_at: datetime) -> None:
+        """See `serving.ports.Store`."""
+        content = self._queries.content
+        rows = [
+            {
+                "placement_id": each.placement_id,
+                "k": each.k,
+                "max_k": each.max_k,
+                "kinds": each.kinds,
+                "exploration_share": each.exploration_share,
+            }
+            for each in placements
+        ]
+
+        def replace_all(cursor: Cursor) -> None:
+            content.delete_placements.run(cursor, {})
+            content.add_placement.run_many(cursor, rows)
+            loading.mark_changed(cursor, self._queries, "placements")
+            load = {"source": "placements", "newest_recorded_at": None, "loaded_at": loaded_at}
+            content.put_load.run(cursor, load)
+
+        self._transact(replace_all)
+
+    def content_version(self) -> str:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.content.content_versions, {})
+        return ".".join(f"{row['name'][0]}{row['version']}" for row in rows)
+
+    def put_documents(self, documents: Mapping[str, str]) -> None:
+        """See `serving.ports.Store`."""
+        rows = [{"name": name, "content": content} for name, content in documents.items()]
+        self._transact(lambda cursor: self._queries.content.put_document.run_many(cursor, rows))
+
+    def documents(self) -> dict[str, str]:
+        """See `serving.ports.Store`."""
+        return {row["name"]: row["content"] for row in self._rows(self._queries.content.documents, {})}
+
+    def source_ages(self) -> list[SourceAge]:
+        """See `serving.ports.Store`."""
+        return [SourceAge(**row) for row in self._rows(self._queries.content.loads, {})]
+
+    # Whole tables
+
+    def upsert_rows(self, table: str, rows: Sequence[Row], loaded_at: datetime) -> int:
+        """See `serving.ports.Store`; DataError if the database refuses a row."""
+        try:
+            return self._transact(
+                lambda cursor: loading.upsert_rows(cursor, self._queries, table, rows, loaded_at)
+            )
+        except REFUSALS as error:
+            raise refusal(error) from error
+
+    def delete_rows(self, table: str, rows: Sequence[Row]) -> int:
+        """See `serving.ports.Store`."""
+        return self._transact(lambda cursor: loading.delete_rows(cursor, self._queries, table, rows))
+
+    def count_keys(self, table: str) -> int:
+        """See `serving.ports.Store`."""
+        return int(self._rows(self._queries.tables.n_keys[table], {})[0]["n"])
+
+    def rebuild_states(self, client_ids: Sequence[str] | None = None, as_of: datetime | None = None) -> int:
+        """See `serving.ports.Store`."""
+        if client_ids is None:
+            client_ids = [row["client_id"] for row in self._rows(self._queries.clients.all_ids, {})]
+        listed = sorted(set(client_ids))
+        instant = as_of or datetime.now(UTC)
+        chunks = [
+            listed[start : start + _CLIENTS_AT_ONCE] for start in range(0, len(listed), _CLIENTS_AT_ONCE)
+        ]
+        return sum(self._rebuild(chunk, instant) for chunk in chunks)
+
+    def _rebuild(self, client_ids: Sequence[str], as_of: datetime) -> int:
+        return self._transact(lambda cursor: loading.rebuild_states(cursor, self._queries, client_ids, as_of))
+
+    def read_rows(self, table: str) -> Iterator[Row]:
+        """See `serving.ports.Store`."""
+        rows, options = self._queries.tables.rows[table], {"yield_per": _ROWS_AT_ONCE}
+        with (
+            self._database.explaining(),
+            self._database.streaming() as connection,
+            connection.execute(rows, execution_options=options) as found,
+        ):
+            for row in found.mappings():
+                if table == DECISION_ITEMS.name:
+                    yield from rules.items_of(row["decision_id"], row["items"])
+                else:
+                    yield dict(row)
+
+    # Keys
+
+    def add_key(self, key: KeyRecord) -> None:
+        """See `serving.ports.Store`."""
+        row = {
+            "key_id": key.key_id,
+            "digest": key.digest,
+            "role": key.role,
+            "created_at": key.created_at,
+            "revoked_at": key.revoked_at,
+        }
+        try:
+            self._transact(lambda cursor: self._queries.content.add_key.run(cursor, row))
+        except REFUSALS as error:
+            raise refusal(error) from error
+
+    def keys(self) -> list[KeyRecord]:
+        """See `serving.ports.Store`."""
+        return [
+            KeyRecord(
+                key_id=row["key_id"],
+                digest=bytes(row["digest"]),
+                role=Role(row["role"]),
+                created_at=row["created_at"],
+                revoked_at=row["revoked_at"],
+            )
+            for row in self._rows(self._queries.content.keys, {})
+        ]
+
+    def revoke_key(self, key_id: str, revoked_at: datetime) -> None:
+        """See `serving.ports.Store`."""
+        values = {"of_key": key_id, "since": revoked_at}
+        if self._transact(lambda cursor: self._queries.content.revoke_key.run(cursor, values)) == 0:
+            raise UnknownKeyError(key_id, "list the keys with `recsys-serve keys list`")
+
+    # The connection
+
+    def is_ready(self) -> bool:
+        """See `serving.ports.Store`."""
+        try:
+            rows = self._rows(self._queries.content.schema_revision, {})
+        except (StoreUnavailableError, TransientError):
+            return False
+        return [row["version_num"] for row in rows] == [SCHEMA_REVISION]
+
+    def close(self) -> None:
+        """See `serving.ports.Store`."""
+        while self._lent:
+            self._lent.pop().close()
+        self._own = local()
+        self._database.dispose()
+
+    def _row(self, statement: Statement, values: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The first row, its values not converted; the short way for what every request reads."""
+        if not self.is_embedded:
+            with self._reading() as cursor:
+                return statement.row(cursor, values)
+        try:
+            return statement.row(self._own_cursor(), values)
+        except sqlite3.Error as error:
+            self._database.explain(error)
+            raise
+
+    def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        with self._reading() as cursor:
+            return statement.rows(cursor, values)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Cursor]:
+        """A cursor whose statements stand alone."""
+        with self._database.explaining():
+            if self._database.is_embedded:
+                yield self._own_cursor()
+                return
+            connection = self._database.reader.raw_connection()
+            try:
+                yield connection.cursor()
+            finally:
+                connection.close()
+
+    def _own_cursor(self) -> Cursor:
+        """The calling thread's cursor: opening a file for each read would cost more than the read."""
+        cursor: Cursor | None = getattr(self._own, "cursor", None)
+        if cursor is None:
+            connection = self._database.reader.raw_connection()
+            self._lent.append(connection)
+            cursor = self._own.cursor = connection.cursor()
+        return cursor
+
+    def _transact(self, work: Callable[[Cursor], Result]) -> Result:
+        """Run work in one durable transaction, again if another writer was in the way."""
+        give_up_at = time.monotonic() + _SECONDS_OF_RETRIES
+        while True:
+            try:
+                with (
+                    self._write_gate,
+                    self._database.explaining(),
+                    self._database.writer.begin() as connection,
+                ):
+                    return work(connection.connection.cursor())
+            except TransientError as error:
+                if time.monotonic() > give_up_at:
+                    raise StoreUnavailableError(
+                        f"other writers kept the database {self.place} busy for {_SECONDS_OF_RETRIES} s;"
+                        " try again later"
+                    ) from error

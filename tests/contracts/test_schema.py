@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import serving.storage.migrations
+from recsys.errors import ConfigError, StoreUnavailableError
+from recsys.tables import DECISION_ITEMS, TABLES
+from serving.storage.dialects import open_database
+from serving.storage.migrate import NOTHING, migrate
+from serving.storage.schema import CONTRACT, METADATA, SCHEMA_REVISION
+from serving.storage.sql import SqlStore
+
+
+def tables_of(database_url: str) -> set[str]:
+    database = open_database(database_url)
+    try:
+        return set(sa.inspect(database.reader).get_table_names())
+    finally:
+        database.dispose()
+
+
+def test_migrations_make_exactly_the_declared_schema(empty_database: str) -> None:
+    assert migrate(empty_database) == SCHEMA_REVISION
+    assert migrate(empty_database) == SCHEMA_REVISION
+    database = open_database(empty_database)
+    with warnings.catch_warnings(), database.reader.connect() as connection:
+        # SQLite cannot tell of an index over expressions; the store's contract tests use it.
+        warnings.filterwarnings("ignore", message=".*expression-based index.*")
+        warnings.filterwarnings("ignore", message=".*can't reflect these indexes.*")
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, METADATA) == []
+    database.dispose()
+
+
+def test_migrations_run_down_and_up_again(empty_database: str) -> None:
+    migrate(empty_database)
+    assert tables_of(empty_database) == {*METADATA.tables, "alembic_version"}
+    assert migrate(empty_database, NOTHING) is None
+    assert tables_of(empty_database) <= {"alembic_version"}
+    store = SqlStore(empty_database)
+    assert not store.is_ready()
+    migrate(empty_database)
+    assert store.is_ready()
+    store.close()
+
+
+def test_the_program_knows_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(serving.storage.migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_REVISION]
+
+
+def test_every_contract_column_is_stored() -> None:
+    for table in TABLES:
+        if table is DECISION_ITEMS:
+            assert "items" in CONTRACT["decisions"].c
+            continue
+        own = ["items"] if table.name == "decisions" else []
+        columns = CONTRACT[table.name].columns
+        assert [column.name for column in columns] == [*table.column_names, *own]
+        assert [column.nullable for column in columns][: len(table.columns)] == [
+            column.is_nullable for column in table.columns
+        ]
+
+
+def test_a_database_without_tables_says_what_to_run(empty_database: str) -> None:
+    store = SqlStore(empty_database)
+    assert not store.is_ready()
+    with pytest.raises(StoreUnavailableError, match="recsys-serve migrate"):
+        store.keys()
+    with pytest.raises(StoreUnavailableError, match="recsys-serve migrate"):
+        store.client_state("acme")  # type: ignore[arg-type]
+    with pytest.raises(StoreUnavailableError, match="recsys-serve migrate"):
+        store.put_documents({"a": "b"})
+    with pytest.raises(StoreUnavailableError, match="recsys-serve migrate"):
+        list(store.read_rows("offers"))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://reader:secret-word@127.0.0.1:1/nothing",
+        "sqlite:////no/such/folder/recsys.db",
+    ],
+)
+def test_an_unreachable_database_is_one_sentence_without_the_password(url: str) -> None:
+    store = SqlStore(url)
+    assert not store.is_ready()
+    with pytest.raises(StoreUnavailableError) as caught:
+        store.commit([])
+    assert "secret-word" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "did not answer" in str(caught.value)
+    with pytest.raises(StoreUnavailableError):
+        migrate(url)
+    store.close()
+
+
+def test_a_wrong_password_is_not_repeated(postgresql_url: str) -> None:
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
+        connection.execute("ALTER ROLE locked NOLOGIN")
+    store = SqlStore(postgresql_url.replace("postgres:@", "locked:wrong-word@"))
+    with pytest.raises(StoreUnavailableError, match="did not answer") as caught:
+        store.keys()
+    assert "wrong-word" not in str(caught.value)
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["", "oracle://a:secret-word@b/c", "sqlite://", "sqlite:///:memory:", "?"])
+def test_an_address_of_another_kind_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        SqlStore(url)
+    assert "secret-word" not in str(caught.value)
+    assert "sqlite:///FILE" in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, " * 100)
+    store = SqlStore(f"sqlite:///{path}")
+    assert not store.is_ready()
+    with pytest.raises(StoreUnavailableError, match="not a database"):
+        store.keys()
+    store.close()
+
+
+def test_a_newer_database_is_refused(empty_database: str) -> None:
+    migrate(empty_database)
+    database = open_database(empty_database)
+    with database.writer.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    database.dispose()
+    with pytest.raises(StoreUnavailableError, match="newer program"):
+        migrate(empty_database)

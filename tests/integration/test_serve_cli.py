@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from serving.security.keys import KeyRing
+from serving.storage.sql import SqlStore
+
+Serve = Callable[..., subprocess.CompletedProcess[str]]
+
+FILES = {
+    "clients.csv": "client_id,valid_from,recorded_at,name\na,2025-01-01,2025-01-01,Альфа\n",
+    "offers.csv": "offer_id,kind,recorded_at\nmail,own,2025-01-01\n",
+    "holdings.csv": (
+        "holding_id,client_id,offer_id,connected_at,recorded_at\nh,a,mail,2025-01-02,2025-01-02\n"
+    ),
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, text in FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def serve(database_url: str) -> Serve:
+    def run(*words: object, **settings: str) -> subprocess.CompletedProcess[str]:
+        own = {"RECSYS_DATABASE_URL": database_url, **settings}
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
+        return subprocess.run(
+            [str(Path(sys.executable).parent / "recsys-serve"), *map(str, words)],
+            env={**plain, **own},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_migrate_says_the_schema(serve: Serve) -> None:
+    assert json.loads(serve("migrate", "--json").stdout) == {"revision": "0002"}
+    assert serve("migrate").returncode == 0
+
+
+def test_load_and_export(serve: Serve, data: Path, tmp_path: Path) -> None:
+    loaded = serve("load", data, "--json")
+    assert loaded.returncode == 0, loaded.stderr
+    assert json.loads(loaded.stdout) == {
+        "n_rows": {"clients": 1, "offers": 1, "holdings": 1},
+        "n_changed_states": 1,
+        "n_placements": 0,
+    }
+    exported = serve("export", "--out", tmp_path / "out")
+    assert exported.returncode == 0, exported.stderr
+    assert "holdings: 1 rows" in exported.stdout
+    again = serve("load", tmp_path / "out")
+    assert again.returncode == 0, again.stderr
+    assert "0 changed" in again.stdout
+
+
+def test_faults_are_named_one_per_line(serve: Serve, data: Path) -> None:
+    (data / "holdings.csv").write_text(FILES["holdings.csv"] + "h2,nobody,mail,soon,2025-01-02\n")
+    failed = serve("load", data)
+    assert failed.returncode == 1
+    assert "holdings, line 3, column connected_at: 'soon'" in failed.stderr
+    assert "holdings, line 3, column client_id: 'nobody'" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert serve("export", "--out", data / "out").returncode == 1
+
+
+def test_a_shrunk_feed_needs_a_word(serve: Serve, data: Path) -> None:
+    more = "\n".join(f"c{n},2025-01-01,2025-01-01,n" for n in range(9))
+    (data / "clients.csv").write_text(FILES["clients.csv"] + more + "\n")
+    assert serve("load", data).returncode == 0
+    (data / "clients.csv").write_text(FILES["clients.csv"])
+    refused = serve("load", data)
+    assert refused.returncode == 1
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert "--allow-shrink" in refused.stderr
+    assert serve("load", data, "--allow-shrink").returncode == 0
+
+
+def test_keys_are_shown_once_and_revoked(serve: Serve, database_url: str) -> None:
+    created = serve("keys", "create", "--role", "portal")
+    assert created.returncode == 0, created.stderr
+    key = created.stdout.strip()
+    assert "\n" not in key
+    assert key not in created.stderr
+    store = SqlStore(database_url)
+    record = KeyRing(store.keys()).authenticate(key)
+    as_json = json.loads(serve("keys", "create", "--role", "analyst", "--json").stdout)
+    assert KeyRing(store.keys()).authenticate(as_json["key"]).key_id == as_json["key_id"]
+    assert serve("keys", "revoke", record.key_id).returncode == 0
+    listed = serve("keys", "list", "--json").stdout
+    assert key not in listed
+    entries = json.loads(listed)["keys"]
+    assert [(entry["role"], entry["revoked_at"] is None) for entry in entries] == [
+        ("portal", False),
+        ("analyst", True),
+    ]
+    assert record.key_id in serve("keys", "list").stdout
+    unknown = serve("keys", "revoke", "nothing")
+    assert unknown.returncode == 1
+    assert "unknown key 'nothing'" in unknown.stderr
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys", "create"),
+        ("keys", "create", "--role", "king"),
+        ("load",),
+        ("run", "--port", "many"),
+        ("fly",),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(serve: Serve, words: tuple[str, ...]) -> None:
+    refused = serve(*words)
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_database_that_does_not_answer(serve: Serve, data: Path) -> None:
+    url = "postgresql://reader:secret-word@127.0.0.1:1/nothing"
+    for words in (
+        ("load", data),
+        ("migrate",),
+        ("keys", "list"),
+        ("run", "--port", "0"),
+        ("export", "--out", data / "out"),
+    ):
+        failed = serve(*words, RECSYS_DATABASE_URL=url)
+        assert failed.returncode == 1
+        assert len(failed.stderr.strip().splitlines()) == 1
+        assert "did not answer" in failed.stderr
+        assert "secret-word" not in failed.stderr
+
+
+def test_a_busy_port_is_told_before_anything_is_announced(serve: Serve) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        failed = serve("run", "--port", port)
+    assert failed.returncode == 1
+    (line,) = failed.stderr.strip().splitlines()
+    assert line.startswith(f"port {port} of 127.0.0.1 is in use")
+    assert "--port" in line
+
+
+def test_an_address_of_nobody_is_told(serve: Serve) -> None:
+    failed = serve("run", "--host", "192.0.2.1", "--port", 0)
+    assert failed.returncode == 1
+    (line,) = failed.stderr.strip().splitlines()
+    assert "cannot listen at 192.0.2.1" in line
+
+
+def test_a_folder_of_bundles_must_exist(serve: Serve, tmp_path: Path) -> None:
+    missing = tmp_path / "nope"
+    for failed in (serve("run", "--bundles", missing), serve("run", RECSYS_BUNDLES_DIR=str(missing))):
+        assert failed.returncode == 1
+        (line,) = failed.stderr.strip().splitlines()
+        assert str(missing) in line
+
+
+def test_an_empty_folder_of_bundles_is_served_with_a_hint(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "bundles").mkdir()
+    words = ["run", "--port", "0", "--bundles", str(tmp_path / "bundles")]
+    with subprocess.Popen(
+        [str(Path(sys.executable).parent / "recsys-serve"), *words],
+        env={**os.environ, "RECSYS_DATABASE_URL": database_url},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stderr is not None
+        lines = [server.stderr.readline() for _ in range(2)]
+        server.terminate()
+        server.communicate(timeout=30)
+    assert lines[0].startswith("API: http://127.0.0.1:")
+    assert "holds no bundle yet" in lines[1]
+
+
+def test_a_wrong_setting_is_named(serve: Serve) -> None:
+    failed = serve("keys", "list", RECSYS_PORT="many")
+    assert failed.returncode == 1
+    assert "port" in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1
