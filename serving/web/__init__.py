@@ -1,1 +1,1 @@
-"""What every route shares: authentication, limits, exception → status."""
+"""What every page and every API shares: who asks, what may be asked, how a failure is said."""

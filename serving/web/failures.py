@@ -1,0 +1,163 @@
+"""One table from exceptions to statuses, one JSON body for every failure.
+
+The body is ``{"error": {"code": …, "message": …, "details": {…}}}``; the code is stable, the message is a
+sentence for a person, the details are for a program.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from recsys import errors
+from serving.telemetry import log
+
+_COME_BACK = {"Retry-After": "1"}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: _COME_BACK}
+_NO_STORE = "the database does not answer, or is too busy; try again in a moment"
+_N_SHOWN = 20
+Details = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How an exception is told over HTTP.
+
+    Attributes:
+        status: HTTP status.
+        code: Stable name.
+    """
+
+    status: int
+    code: str
+
+
+FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
+    {
+        errors.RecsysError: Failure(500, "internal"),
+        errors.ConfigError: Failure(500, "wrong_configuration"),
+        errors.DataError: Failure(422, "wrong_data"),
+        errors.SchemaError: Failure(422, "wrong_data"),
+        errors.LeakageError: Failure(422, "leakage"),
+        errors.NotFittedError: Failure(503, "not_fitted"),
+        errors.BundleError: Failure(503, "bundle_unusable"),
+        errors.BundleNotFoundError: Failure(503, "no_bundle"),
+        errors.IncompatibleBundleError: Failure(503, "bundle_incompatible"),
+        errors.CorruptBundleError: Failure(503, "bundle_corrupt"),
+        errors.NotFoundError: Failure(404, "not_found"),
+        errors.UnknownClientError: Failure(404, "unknown_client"),
+        errors.UnknownOfferError: Failure(404, "unknown_offer"),
+        errors.UnknownPlacementError: Failure(404, "unknown_placement"),
+        errors.UnknownKeyError: Failure(404, "unknown_key"),
+        errors.InvalidRequestError: Failure(422, "invalid_request"),
+        errors.InvalidEventsError: Failure(422, "invalid_events"),
+        errors.ConflictError: Failure(409, "conflict"),
+        errors.UnauthenticatedError: Failure(401, "unauthenticated"),
+        errors.ForbiddenError: Failure(403, "forbidden"),
+        errors.StoreUnavailableError: Failure(503, "store_unavailable"),
+    }
+)
+_STATUS_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def failure_of(error: Exception) -> Failure:
+    """The entry of the nearest class of the table; a plain 500 outside the tree."""
+    return next((FAILURES[cls] for cls in type(error).__mro__ if cls in FAILURES), Failure(500, "internal"))
+
+
+def failure_body(code: str, message: str, details: Details | None = None) -> bytes:
+    """The JSON body of a failure."""
+    return orjson.dumps({"error": {"code": code, "message": message, "details": details or {}}}, default=str)
+
+
+def failure_response(
+    status: int,
+    code: str,
+    message: str,
+    details: Details | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A failure as a response."""
+    return Response(
+        failure_body(code, message, details), status, dict(headers or {}), media_type="application/json"
+    )
+
+
+def respond_to(error: Exception) -> Response:
+    """The response for an exception; nothing about the inside of the program gets out."""
+    if isinstance(error, RequestValidationError | ValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        code = _STATUS_CODES.get(error.status_code, "http_error")
+        return failure_response(error.status_code, code, str(error.detail), headers=error.headers)
+    failure = failure_of(error)
+    if isinstance(error, errors.StoreUnavailableError):
+        # Where the database lives is the operator's matter, and no caller's.
+        log("store_unavailable", level=logging.WARNING, cause=str(error))
+        return failure_response(failure.status, failure.code, _NO_STORE, headers=_COME_BACK)
+    if failure.status == 500:
+        # The server logs what is outside the tree: Starlette raises it again after this answer.
+        if isinstance(error, errors.RecsysError):
+            log("request_failed", level=logging.ERROR, error=error)
+        return failure_response(500, failure.code, "something went wrong here; the fault was logged")
+    headers = _HEADERS.get(failure.status)
+    return failure_response(failure.status, failure.code, str(error), _details(error), headers)
+
+
+def install_failures(app: FastAPI) -> None:
+    """Make the app tell every exception by the table."""
+
+    async def handle(_request: Request, error: Exception) -> Response:
+        return respond_to(error)
+
+    for kind in (errors.RecsysError, RequestValidationError, ValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handle)
+
+
+def _details(error: Exception) -> Details:
+    match error:
+        case errors.InvalidEventsError():
+            return {"faults": [asdict(fault) for fault in error.faults]}
+        case errors.InvalidRequestError():
+            return {"fields": [{"field": error.field, "message": str(error)}]}
+        case errors.NotFoundError():
+            return {"id": error.key}
+        case errors.SchemaError():
+            return {"faults": [asdict(fault) for fault in error.faults], "n_faults": error.n_faults}
+        case _:
+            return {}
+
+
+def _invalid(error: RequestValidationError | ValidationError) -> Response:
+    """Malformed JSON is 400; a field of a wrong type or value is 422 and named by its path."""
+    faults = list(error.errors())
+    for fault in faults:
+        if fault["type"] == "json_invalid":
+            reason = fault.get("ctx", {}).get("error", "it is no JSON")
+            return failure_response(400, "malformed_json", f"the body is no valid JSON: {reason}")
+    # A list counts only its valid entries, so one wrong entry would also be told as a list too short.
+    inner = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
+    faults = [fault for fault in faults if fault["loc"] not in inner]
+    fields = [{"field": _path(fault["loc"]), "message": _plain(fault["msg"])} for fault in faults[:_N_SHOWN]]
+    first = fields[0]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    message = f"{first['field']}: {first['message']}{more}"
+    return failure_response(422, "invalid_request", message, {"fields": fields, "n_fields": len(faults)})
+
+
+def _plain(message: str) -> str:
+    """A sentence without Python's words."""
+    return message.replace("Tuple should", "List should").replace("valid tuple", "valid list")
+
+
+def _path(place: tuple[int | str, ...]) -> str:
+    parts = [str(part) for part in place if part not in ("body", "query", "path")]
+    return ".".join(parts) or "body"
