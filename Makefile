@@ -8,7 +8,7 @@ RUN_DIR ?= demo-run
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check format bench soak docs clean
+.PHONY: help demo test browser check format bench soak docs pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: export RECSYS_DATABASE_URL ?= sqlite:///$(RUN_DIR)/operator.db
 demo: $(READY) $(RUN_DIR)/bundles $(RUN_DIR)/.loaded ## simulate, train, load and serve the made-up operator; prints the portal's address
-	$(BIN)/recsys-serve run --bundles $(RUN_DIR)/bundles --port $(PORT)
+	$(BIN)/recsys-serve run --bundles $(RUN_DIR)/bundles --port $(PORT) --portal
 
 # Each step of the demo is kept; `make clean` begins anew.
 $(RUN_DIR)/data: | $(READY)
@@ -36,7 +36,7 @@ $(RUN_DIR)/.loaded: | $(RUN_DIR)/data
 	@touch $@
 
 test: $(READY) browser ## the whole test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
@@ -62,6 +62,9 @@ soak: $(READY) browser ## the long fault, fuzz and simulation runs
 
 docs: $(READY) ## write the reference of the code into build/reference
 	$(BIN)/pdoc --docformat google --output-directory build/reference recsys training serving
+
+pictures: $(READY) ## draw the pictures of docs/worlds.md anew and print its tables
+	$(BIN)/python docs/draw_worlds.py
 
 clean: ## remove the environment and the demo's data
 	rm -rf $(VENV) $(RUN_DIR)

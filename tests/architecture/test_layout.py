@@ -24,6 +24,7 @@ TOP_LEVEL = {
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "LICENSE",
     ".ci",
     ".gitignore",
     ".pre-commit-config.yaml",
@@ -90,8 +91,9 @@ def test_functions_stay_short(root_dir: Path) -> None:
         return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
     sizes = {
-        (path.name, node.name): n_lines(node)
+        f"{path.relative_to(root_dir)}:{node.lineno} {node.name}": n_lines(node)
         for path in sources(root_dir)
+        if "migrations" not in path.parts  # a migration lists columns, frozen as they were
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
