@@ -6,6 +6,7 @@ The states are those that a server has which received the same records in the or
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -31,22 +32,7 @@ from recsys.domain import (
 from recsys.history import NO_ACTIVITY, Activity, Complaint, History, MonthFigures
 from recsys.tables import table_named
 
-_PROFILE_COLUMNS = (
-    "name",
-    "legal_form",
-    "size",
-    "industry",
-    "region",
-    "stage",
-    "n_employees",
-    "revenue_minor",
-    "client_since_on",
-    "is_vip",
-    "loyalty_points",
-    "account_group_id",
-    "tags",
-    "is_profiling_allowed",
-)
+_PROFILE_COLUMNS = tuple(field.name for field in fields(Profile))
 _LEGAL_FORMS = {str(form): form for form in LegalForm}
 _SIZES = {str(size): size for size in Size}
 _STAGES = {str(stage): stage for stage in Stage}

@@ -31,7 +31,6 @@ from sqlalchemy import (
 from recsys.data.read import read_dataset
 from recsys.errors import ConfigError, DataError, SchemaError, StoreUnavailableError
 from training.pipelines.validate import validate
-from training.prepare.database import read_database
 from training.prepare.sources import open_dataset
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -176,7 +175,7 @@ def csv_digest(tmp_path: Path) -> str:
 
 
 def test_sqlite_holds_the_same_content_as_files(sqlite: Callable[..., str], csv_digest: str) -> None:
-    dataset = read_database(sqlite())
+    dataset = open_dataset(sqlite())
     assert dataset.digest == csv_digest
     assert dataset.meta.name == "shop"
 
@@ -188,19 +187,19 @@ def test_postgresql_holds_the_same_content_as_files(
 
 
 def test_a_table_says_what_a_dataset_is(sqlite: Callable[..., str]) -> None:
-    dataset = read_database(sqlite(dataset="key,value\ncurrency,RUB\nholdings,purchases\n"))
+    dataset = open_dataset(sqlite(dataset="key,value\ncurrency,RUB\nholdings,purchases\n"))
     assert (dataset.meta.currency, dataset.meta.holdings, dataset.meta.name) == ("RUB", "purchases", "shop")
 
 
 def test_a_wrong_word_in_that_table_is_named(sqlite: Callable[..., str]) -> None:
     with pytest.raises(ConfigError, match=r"shop\.db, table dataset: money"):
-        read_database(sqlite(dataset="key,value\nmoney,RUB\n"))
+        open_dataset(sqlite(dataset="key,value\nmoney,RUB\n"))
 
 
 def test_a_bad_row_is_named_by_its_number(sqlite: Callable[..., str]) -> None:
     url = sqlite(offers=CSV["offers"] + "crm,odd,2024-01-01 10:00:00,1.5\n")
     with pytest.raises(SchemaError) as caught:
-        read_database(url)
+        open_dataset(url)
     assert [(fault.line, fault.column) for fault in caught.value.faults] == [
         (3, "kind"),
         (3, "recorded_at"),
@@ -225,7 +224,7 @@ def test_a_missing_table_is_named(sqlite: Callable[..., str], tmp_path: Path) ->
         connection.execute(text("DROP TABLE holdings"))
     engine.dispose()
     with pytest.raises(DataError, match=r"shop\.db: there is no table holdings"):
-        read_database(url)
+        open_dataset(url)
 
 
 def test_rows_in_several_chunks_are_all_read(
@@ -233,7 +232,7 @@ def test_rows_in_several_chunks_are_all_read(
 ) -> None:
     monkeypatch.setattr("training.prepare.database._ROWS_PER_CHUNK", 7)
     rows = "".join(f"x{number},own,2024-01-01,\n" for number in range(30))
-    assert len(read_database(sqlite(offers=CSV["offers"] + rows)).table("offers")) == 31
+    assert len(open_dataset(sqlite(offers=CSV["offers"] + rows)).table("offers")) == 31
 
 
 @pytest.mark.parametrize(
@@ -251,7 +250,7 @@ def test_an_unreachable_database_is_one_sentence_without_the_password(
     url: str, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:
-        read_database(url)
+        open_dataset(url)
     assert "tiger" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -259,7 +258,7 @@ def test_an_unreachable_database_is_one_sentence_without_the_password(
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database, only a longer text to be sure of it\n" * 50)
     with pytest.raises(DataError, match=r"text\.db: cannot be read: file is not a database"):
-        read_database(f"sqlite:///{tmp_path / 'text.db'}")
+        open_dataset(f"sqlite:///{tmp_path / 'text.db'}")
 
 
 def test_the_servers_own_database_names_the_way_out(tmp_path: Path) -> None:
@@ -268,4 +267,4 @@ def test_the_servers_own_database_names_the_way_out(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE client_state (client_id TEXT)")
     connection.close()
     with pytest.raises(DataError, match="recsys-serve export"):
-        read_database(f"sqlite:///{file}")
+        open_dataset(f"sqlite:///{file}")

@@ -15,9 +15,9 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from recsys.data.dataset import Dataset, DatasetMeta
+from recsys.data.dataset import DatasetMeta
 from recsys.data.files import RawTable, from_frame
-from recsys.data.read import Source, make_dataset
+from recsys.data.read import Source
 from recsys.errors import DataError, StoreUnavailableError
 from recsys.tables import REQUIRED_TABLES, TABLES
 
@@ -33,25 +33,14 @@ _TO_TEXT: dict[type, Callable[[Any], str]] = {
 }
 
 
-def read_database(url: str) -> Dataset:
-    """Read and validate the tables of a database.
+def open_database(url: str) -> Source:
+    """Read a database without judging its rows.
 
     Tables have the names and columns of `recsys.tables`; an optional table ``dataset`` with the text
     columns ``key`` and ``value`` says what ``dataset.toml`` says for files. In faults, line = row + 1.
 
     Args:
         url: ``sqlite:///file.db`` or ``postgresql://user:password@host/database``.
-
-    Raises:
-        SchemaError: Rows break a table's contract.
-        DataError: The URL is wrong, or a required table is missing or empty.
-        StoreUnavailableError: The database does not answer.
-    """
-    return make_dataset(open_database(url))
-
-
-def open_database(url: str) -> Source:
-    """Read a database without judging its rows.
 
     Raises:
         DataError: The URL is wrong, or a table cannot be read.
