@@ -299,14 +299,14 @@ def test_connecting_asks_first_and_changes_the_list_at_once(portal: Portal, clie
 
 def test_dismissing_removes_the_card_whatever_the_reason(portal: Portal, client_id: str) -> None:
     portal.open(client_id)
-    dismissed = portal.cards()[:4]
+    dismissed = []
 
-    for offer, reason in zip(
-        dismissed, ("not_now", "irrelevant", "have_elsewhere", "too_expensive"), strict=True
-    ):
+    for reason in ("not_now", "irrelevant", "have_elsewhere", "too_expensive"):
+        offer = portal.cards()[0]
         portal.press("dismiss", offer)
         portal.answer(reason)
         expect(portal.page.locator(f".card[data-offer='{offer}']")).to_have_count(0)
+        dismissed.append(offer)
 
     portal.page.reload()
     portal.settle()
