@@ -12,6 +12,7 @@ import polars as pl
 import vl_convert
 from threadpoolctl import threadpool_limits
 
+from recsys.domain import Change
 from recsys.simulation.card import Card, make_card
 from recsys.simulation.catalogue import read_catalogue
 from recsys.simulation.grain import Tables, monthly_figures
@@ -145,6 +146,7 @@ def table(cards: dict[str, Card]) -> Iterator[str]:
         "clients": lambda card: f"{card.n_clients:,}",
         "clients adding a service in a month": lambda card: f"{card.adding:.1%}",
         "activations per impression": lambda card: f"{card.acceptance or 0:.1%}",
+        "impressions to change what is held": lambda card: f"{held(card):.1%}",
         "offers seen per client and month": lambda card: f"{exposures(card):.2f}",
         "services held per client, ever": lambda card: f"{card.n_holdings / card.n_clients:.1f}",
         "tail index of spend": lambda card: tail(card.spend_tail),
@@ -167,6 +169,11 @@ def table(cards: dict[str, Card]) -> Iterator[str]:
 def tail(found: Tail) -> str:
     """An index with its error; a dash where there is too little to say."""
     return "–" if np.isnan(found.index) else f"{found.index:.2f} ± {found.standard_error:.2f}"
+
+
+def held(card: Card) -> float:
+    """Share of impressions that offer more seats, a renewal or a retention."""
+    return sum(shown.share for shown in card.shown if shown.change not in {Change.NEW, Change.UPGRADE})
 
 
 def exposures(card: Card) -> float:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.simulation.clients import INDUSTRIES, BoolArray, Clients, FloatArray, IntArray, Traits
+from recsys.simulation.demand import Demand
 from recsys.simulation.months import STAGES
 from recsys.simulation.rules import Allowed, Prices, Shelf
-from recsys.simulation.sections import Demand
 from recsys.simulation.streams import Purpose, Streams
 from recsys.simulation.world import World
 
@@ -151,6 +151,11 @@ class Behaviour:
         switch = appetite.switching * np.where(now.is_locked, appetite.locked, 1.0)
         return attraction * np.where(allowed.switch, switch, allowed.any)
 
+    def lasting(self, rows: IntArray, offers: IntArray, month: int) -> FloatArray:
+        """What of the attraction no moment in a client's life changes, for pairs of a client and an offer."""
+        lasting: FloatArray = self._lasting[rows, offers] * np.exp(self._log_pulls[month])[offers]
+        return lasting
+
     def chances(self, now: Situation, month: int, calendar: float) -> Chances:
         """True probabilities of a month.
 
@@ -164,7 +169,7 @@ class Behaviour:
         own = _compete(appetite.organic * calendar * self._sharpen(attraction), appetite.organic_limit)
         offered = np.where(now.allowed.any, attraction, 0.0)
         rates = appetite.response * calendar * offered**appetite.response_power
-        lift = _saturate(np.where(now.allowed.any, rates, 0.0), appetite.response_limit)
+        lift = saturate(np.where(now.allowed.any, rates, 0.0), appetite.response_limit)
         lift *= (1 - portal.fatigue) ** now.n_seen
         return Chances(own=own, call=self._call(offered, now.rows, calendar), lift=lift)
 
@@ -195,7 +200,7 @@ class Behaviour:
         weights = np.where(offered > 0, worth * offered**calls.insight, 0.0)
         total = weights.sum(axis=1, keepdims=True)
         pitched = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-        taken = _saturate(calls.response * calendar * offered, calls.limit)
+        taken = saturate(calls.response * calendar * offered, calls.limit)
         adoption: FloatArray = self._call_chance[rows, None] * pitched * taken
         return adoption
 
@@ -218,7 +223,8 @@ def choose_one(probabilities: FloatArray, luck: FloatArray) -> IntArray:
     return np.where(columns == probabilities.shape[1], -1, columns)
 
 
-def _saturate(rates: FloatArray, limit: float) -> FloatArray:
+def saturate(rates: FloatArray, limit: float) -> FloatArray:
+    """Probabilities below a limit that grow with rates: ``limit · (1 - exp(-rate / limit))``."""
     if limit == 0:
         return np.zeros_like(rates)
     saturated: FloatArray = -limit * np.expm1(-rates / limit)
@@ -228,7 +234,7 @@ def _saturate(rates: FloatArray, limit: float) -> FloatArray:
 def _compete(rates: FloatArray, limit: float) -> FloatArray:
     total: FloatArray = rates.sum(axis=1, keepdims=True)
     share: FloatArray = np.divide(rates, total, out=np.zeros_like(rates), where=total > 0)
-    return share * _saturate(total, limit)
+    return share * saturate(total, limit)
 
 
 def _same_need(needs: IntArray) -> NDArray[np.float32]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.simulation.clients import BoolArray, IntArray
+from recsys.simulation.clients import BoolArray, FloatArray, IntArray
 from recsys.simulation.timeline import MINUTE
 
 NO_TERM = int(np.iinfo(np.int16).min)
@@ -29,6 +29,7 @@ class Adoptions:
         is_call: Whether a manager's call led to it.
         quantity: Seats.
         term: Month in which the contract's term ends; `NO_TERM` = it has none.
+        gains: Margin expected of them, less that of what they replace.
     """
 
     rows: IntArray
@@ -40,6 +41,7 @@ class Adoptions:
     is_call: BoolArray
     quantity: IntArray
     term: IntArray
+    gains: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,31 @@ class Endings:
 
 @dataclass(frozen=True, slots=True)
 class Revisions:
-    """Terms renewed and seats added or given back, one row each; see `Adoptions`."""
+    """Terms renewed or extended and seats added or given back, one row each; see `Adoptions`.
+
+    Attributes:
+        rows: The client's row.
+        offers: The offer's column.
+        at: When.
+        quantity: Seats from then on.
+        term: Month in which the term ends from then on.
+        visits: The visit that led to it; -1 = none did.
+        slots: 0-based slot of that visit's list; -1 = none.
+        gains: Margin expected of it; see `recsys.simulation.worth.Worth.of_revisions`.
+    """
 
     rows: IntArray
     offers: IntArray
     at: IntArray
     quantity: IntArray
     term: IntArray
+    visits: IntArray
+    slots: IntArray
+    gains: FloatArray
+
+    def take(self, places: IntArray) -> Revisions:
+        """Those revisions."""
+        return Revisions(*(getattr(self, column.name)[places] for column in fields(self)))
 
 
 class Book:
@@ -83,6 +103,7 @@ class Book:
         self._connected: NDArray[np.int32] = np.zeros(shape, dtype=np.int32)
         self._seen: NDArray[np.int32] = np.full(shape, _LONG_AGO, dtype=np.int32)
         self._silent_until: NDArray[np.int32] = np.full(shape, _LONG_AGO, dtype=np.int32)
+        self._complaints: IntArray = np.zeros((3, 0), dtype=np.int64)
 
     def fork(self) -> Book:
         """A copy that lives on by itself."""
@@ -119,6 +140,20 @@ class Book:
     def silence(self, rows: IntArray, offers: IntArray, until: IntArray) -> None:
         """Remember offers put aside."""
         self._silent_until[rows, offers] = until // MINUTE
+
+    def complain(self, rows: IntArray, at: IntArray, settled_at: IntArray) -> None:
+        """Remember complaints until they are settled."""
+        self._complaints = np.concatenate([self._complaints, [rows, at, settled_at]], axis=1)
+
+    def has_open_complaint(self, rows: IntArray, at: IntArray) -> BoolArray:
+        """Whether a complaint of the client is open at an instant; `rows` ascend and none stands twice."""
+        whose, since, until = self._complaints
+        place = np.minimum(np.searchsorted(rows, whose), max(len(rows) - 1, 0))
+        is_open = np.zeros(len(rows), dtype=bool)
+        if len(rows):
+            is_theirs = (rows[place] == whose) & (since <= at[place]) & (at[place] < until)
+            is_open[place[is_theirs]] = True
+        return is_open
 
     def forget(self, part: float) -> None:
         """A month passes: a part of all impressions is forgotten."""

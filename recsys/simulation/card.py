@@ -87,6 +87,21 @@ class PolicyFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeFigures:
+    """Impressions of offers that would change the same.
+
+    Attributes:
+        change: What would change; see `recsys.domain.Change`.
+        share: Of all impressions, 0–1.
+        acceptance: As in `Segment`.
+    """
+
+    change: str
+    share: float
+    acceptance: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class SupplierFigures:
     """Complaints about the offers of one supplier.
 
@@ -161,6 +176,7 @@ class Card:
         reach: Share of clients that hold something of a category at the end: size or industry → its value →
             category → share.
         policies: The policies of the log, in the order of appearance.
+        shown: What the offers that were seen would change, the most frequent first.
         suppliers: Suppliers, first those with most complaints above what their impressions would bring at the
             common rate.
     """
@@ -182,6 +198,7 @@ class Card:
     segments: Mapping[str, tuple[Segment, ...]]
     reach: Mapping[str, Mapping[str, Mapping[str, float]]]
     policies: tuple[PolicyFigures, ...]
+    shown: tuple[ChangeFigures, ...]
     suppliers: tuple[SupplierFigures, ...]
 
 
@@ -212,6 +229,7 @@ def make_card(tables: Tables, time_zone: str) -> Card:
         segments={name: _segments(grain, seen, name) for name in SEGMENTS},
         reach={name: _reach(tables, name) for name in ("size", "industry")},
         policies=_policies(tables, seen, time_zone),
+        shown=_shown(tables, seen),
         suppliers=_suppliers(tables, seen),
     )
 
@@ -328,6 +346,15 @@ def _policies(tables: Tables, seen: pl.DataFrame, time_zone: str) -> tuple[Polic
     ordered = rows.sort("first_on", version)
     names = (version, "first_on", "last_on", "len", "certain", "is_accepted")
     return tuple(PolicyFigures(*row) for row in ordered.select(*names).iter_rows())
+
+
+def _shown(tables: Tables, seen: pl.DataFrame) -> tuple[ChangeFigures, ...]:
+    changes = tables["decision_items"].select("decision_id", "offer_id", "change")
+    rows = seen.join(changes, on=["decision_id", "offer_id"])
+    accepted = pl.col("is_accepted").filter("is_closed").mean().alias("accepted")
+    shares = rows.group_by("change").agg((pl.len() / len(rows)).alias("share"), accepted)
+    ordered = shares.sort("share", "change", descending=[True, False])
+    return tuple(ChangeFigures(*row) for row in ordered.select("change", "share", "accepted").iter_rows())
 
 
 def _suppliers(tables: Tables, seen: pl.DataFrame) -> tuple[SupplierFigures, ...]:

@@ -61,7 +61,7 @@ class Clients:
         revenue_minor: Yearly revenue as reported; -1 = not reported.
         joined_at: Start of the contract; `NEVER` for a prospect.
         is_vip: VIP status.
-        loyalty_points: Points on the account.
+        yearly_points: Loyalty points that the client collects in a year once it holds the loyalty offer.
         groups: Number of the account group; -1 = none.
         is_profiling_allowed: The profiling switch.
         tags: Further facts.
@@ -80,7 +80,7 @@ class Clients:
     revenue_minor: IntArray
     joined_at: IntArray
     is_vip: BoolArray
-    loyalty_points: IntArray
+    yearly_points: FloatArray
     groups: IntArray
     is_profiling_allowed: BoolArray
     tags: tuple[tuple[str, ...], ...]
@@ -141,7 +141,7 @@ def make_clients(world: World, timeline: Timeline, rng: np.random.Generator) -> 
         revenue_minor=revenue_minor,
         joined_at=joined_at,
         is_vip=_draw_vip(world, staff, rng),
-        loyalty_points=_draw_points(timeline, joined_at, staff, rng),
+        yearly_points=100 * np.sqrt(staff) * rng.random(n),
         groups=_draw_groups(world, n, rng),
         is_profiling_allowed=rng.random(n) >= world.population.profiling_off,
         tags=tuple(
@@ -262,13 +262,6 @@ def _draw_vip(world: World, staff: FloatArray, rng: np.random.Generator) -> Bool
     chance = world.population.vip / max(is_large.mean(), world.population.vip, 1e-9)
     is_chosen: BoolArray = rng.random(len(staff)) < chance
     return is_large & is_chosen
-
-
-def _draw_points(
-    timeline: Timeline, joined_at: IntArray, staff: FloatArray, rng: np.random.Generator
-) -> IntArray:
-    years = np.clip((timeline.starts_at - joined_at) / (365 * DAY), 0, None)
-    return np.round(100 * years * np.sqrt(staff) * rng.random(len(staff))).astype(np.int64)
 
 
 def _draw_groups(world: World, n: int, rng: np.random.Generator) -> IntArray:

@@ -10,6 +10,7 @@ from recsys.simulation.book import NO_TERM, Adoptions, Endings, Revisions
 from recsys.simulation.clients import IntArray
 from recsys.simulation.frames import named, numbered, optional
 from recsys.simulation.operator import Month, Operator
+from recsys.simulation.rules import editions_of
 from recsys.simulation.streams import Purpose
 from recsys.simulation.timeline import HOUR
 from recsys.tables import HOLDINGS
@@ -42,9 +43,10 @@ class Ledger:
 
     def add(self, month: Month) -> None:
         """Write a month down; what a connection replaces ends at the same instant."""
+        # What was revised may be replaced later in the month, but is never given up in it.
+        self._revise(month.revisions)
         self._connect(month.adoptions, month.number)
         self._end(month.endings)
-        self._revise(month.revisions)
 
     def _connect(self, adoptions: Adoptions, month: int) -> None:
         operator, rows, offers = self._operator, adoptions.rows, adoptions.offers
@@ -100,6 +102,7 @@ class Ledger:
             versions[name][is_known] for name in _COLUMNS
         )
         offers = facts["offer"][numbers]
+        editions = editions_of(self._operator.shelf)
         units = np.where(self._operator.terms.seats[offers] > 0, 0, -1)
         frame = pl.DataFrame(
             {
@@ -109,6 +112,7 @@ class Ledger:
                 "connected_at": facts["connected_at"][numbers],
                 "disconnected_at": optional(disconnected_at),
                 "recorded_at": recorded_at,
+                "edition": named([str(number) for number in range(editions.max() + 1)], editions[offers]),
                 "quantity": quantity,
                 "unit": named(("seat",), units),
                 "price_minor": facts["price_minor"][numbers],

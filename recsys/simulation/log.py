@@ -9,17 +9,17 @@ import orjson
 import polars as pl
 
 from recsys.data.write import conform
-from recsys.domain import Change, EventType
+from recsys.domain import EventType
+from recsys.simulation.aftersales import CHANGES
 from recsys.simulation.clients import NEVER, IntArray
 from recsys.simulation.frames import named, numbered, optional
 from recsys.simulation.operator import Month, Operator
 from recsys.simulation.streams import Purpose
 from recsys.simulation.timeline import MINUTE, SECOND
-from recsys.simulation.visits import REASONS, TOPICS, Visits, impression_at
+from recsys.simulation.visits import REASONS, TOPICS, Visits, complaint_at, impression_at
 from recsys.tables import DECISION_ITEMS, DECISIONS, EVENTS
 
 _TYPES = tuple(EventType)
-_CHANGES = (Change.NEW, Change.UPGRADE)
 _LOSSY = (_TYPES.index(EventType.IMPRESSION), _TYPES.index(EventType.CLICK))
 _LONGEST_LAG_SECONDS = 30
 _MINUTES_A_DAY = 24 * 60
@@ -148,18 +148,15 @@ class Log:
 
     def _candidates(self, month: Month, order: IntArray) -> list[str]:
         """The eligible set of every decision, in the order in which places are counted for the draws."""
-        visits, upgrades = month.visits, month.moment.allowed.upgrade
-        quoted, new, upgrade = self._quoted, *(f'"{change}"' for change in _CHANGES)
+        visits, quoted = month.visits, self._quoted
+        names = [f'"{change}"' for change in CHANGES]
         texts = []
         for visit in order.tolist():
             eligible = np.flatnonzero(visits.eligible[visit])
             columns, n = eligible.tolist(), len(eligible)
-            is_higher = upgrades[visits.rows[visit], eligible]
-            changes = (
-                [upgrade if higher else new for higher in is_higher.tolist()]
-                if is_higher.any()
-                else [new] * n
-            )
+            codes = visits.changes[visit, eligible]
+            # In most lists everything is new.
+            changes = [names[code] for code in codes.tolist()] if codes.any() else [names[0]] * n
             offers = ",".join([quoted[column] for column in columns])
             texts.append(
                 f'{{"offer_id":[{offers}],"change":[{",".join(changes)}],'
@@ -173,13 +170,12 @@ class Log:
         place, slot = np.nonzero(visits.offers[order] >= 0)
         visit = order[place]
         offers = visits.offers[visit, slot]
-        is_upgrade = month.moment.allowed.upgrade[visits.rows[visit], offers]
         return pl.DataFrame(
             {
                 "decision_id": numbered("d", numbers[visit]),
                 "slot": slot + 1,
                 "offer_id": named(self._operator.shelf.offer_ids, offers),
-                "change": named(_CHANGES, is_upgrade.astype(np.int64)),
+                "change": named(CHANGES, visits.changes[visit, offers].astype(np.int64)),
                 "logging_probability": visits.logging_probability[visit, slot],
             }
         )
@@ -193,7 +189,7 @@ class Log:
             (EventType.CLICK, reactions.is_clicked | reactions.is_applied, 20 * SECOND),
             (EventType.APPLICATION, reactions.is_applied, 5 * MINUTE),
             (EventType.DISMISSAL, reactions.reasons >= 0, 30 * SECOND),
-            (EventType.COMPLAINT, reactions.topics >= 0, 90 * SECOND),
+            (EventType.COMPLAINT, reactions.topics >= 0, 0),
         ):
             visit, slot = np.nonzero(happened)
             events = _shown_events(month, visit, slot, event_type)
@@ -201,22 +197,21 @@ class Log:
             if event_type is EventType.DISMISSAL:
                 events = replace(events, reasons=reactions.reasons[visit, slot])
             if event_type is EventType.COMPLAINT:
-                events = replace(events, topics=reactions.topics[visit, slot])
+                at = complaint_at(month.visits.at[visit], slot)
+                events = replace(events, at=at, topics=reactions.topics[visit, slot])
             parts.append(events)
         return _join(parts)
 
     def _adoption_events(self, month: Month, numbers: IntArray) -> _Events:
         """Click, application and activation of shown offers that were taken."""
-        adoptions = month.adoptions
-        is_shown = adoptions.visits >= 0
-        visit, slot = adoptions.visits[is_shown], adoptions.slots[is_shown]
+        visit, slot = month.taken.visits, month.taken.slots
         seen_at = impression_at(month.visits.at[visit], slot)
-        luck = self._operator.streams.uniforms(Purpose.FEED, month.number, -1 - adoptions.rows[is_shown])
+        luck = self._operator.streams.uniforms(Purpose.FEED, month.number, -1 - month.visits.rows[visit])
         parts = []
         for event_type, at in (
             (EventType.CLICK, seen_at + 20 * SECOND),
             (EventType.APPLICATION, seen_at + (2 + np.floor(48 * luck).astype(np.int64)) * MINUTE),
-            (EventType.ACTIVATION, adoptions.at[is_shown]),
+            (EventType.ACTIVATION, month.taken.at),
         ):
             events = _shown_events(month, visit, slot, event_type)
             parts.append(replace(events, at=at, decisions=numbers[visit]))

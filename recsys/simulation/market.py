@@ -16,8 +16,9 @@ from recsys.simulation.catalogue import (
     price_rows,
 )
 from recsys.simulation.clients import BoolArray, FloatArray
+from recsys.simulation.demand import Demand
 from recsys.simulation.rules import Prices, make_prices
-from recsys.simulation.sections import Demand, Repricing
+from recsys.simulation.sections import Repricing
 from recsys.simulation.timeline import DAY, Timeline, to_datetime
 from recsys.simulation.world import World
 

@@ -8,6 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from recsys.simulation.aftersales import (
+    EXPAND,
+    NO_CHANGE,
+    Services,
+    draw_revisions,
+    find_services,
+    no_services,
+)
 from recsys.simulation.behaviour import Behaviour, Chances, Situation
 from recsys.simulation.book import Adoptions, Book, Endings, Revisions
 from recsys.simulation.catalogue import Catalogue
@@ -24,6 +32,7 @@ from recsys.simulation.months import (
     is_january,
     stages_at,
 )
+from recsys.simulation.occasions import make_occasion, possible_changes
 from recsys.simulation.outcomes import (
     Complaints,
     Reports,
@@ -31,28 +40,29 @@ from recsys.simulation.outcomes import (
     draw_complaints,
     draw_endings,
     draw_reports,
-    draw_revisions,
 )
-from recsys.simulation.policies import Chooser, LoggingPolicies, Occasion
+from recsys.simulation.policies import Chooser, LoggingPolicies
 from recsys.simulation.rules import Allowed, allowed_offers, make_shelf, permitted_offers
 from recsys.simulation.settling import settle
-from recsys.simulation.streams import Purpose, Streams
+from recsys.simulation.streams import Purpose, Streams, uniform_of
 from recsys.simulation.terms import Terms
 from recsys.simulation.timeline import DAY, make_timeline
 from recsys.simulation.visits import (
     Reactions,
-    Visitors,
     Visits,
+    complaint_at,
     draw_reactions,
     draw_visitors,
     impression_at,
+    no_reactions,
     seen_chances,
     visit_chances,
 )
 from recsys.simulation.world import World
-from recsys.simulation.worth import expected_margins
+from recsys.simulation.worth import Worth
 
 ACCEPTANCE_DAYS = 30
+_PLACE_OF_CHANGES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,7 @@ class Moment:
         ready: What clients have, clients_by_offers.
         held: What they have, or have on its way.
         allowed: What they may connect in the month.
+        services: What of what they have may change in it.
     """
 
     number: int
@@ -74,6 +85,22 @@ class Moment:
     ready: BoolArray
     held: BoolArray
     allowed: Allowed
+    services: Services
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Activations of what was shown, one row each.
+
+    Attributes:
+        visits: Row of the month's visits.
+        slots: 0-based slot.
+        at: When.
+    """
+
+    visits: IntArray
+    slots: IntArray
+    at: IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +115,7 @@ class Month:
         reactions: To seen offers that are not taken.
         adoptions: Drawn in this month; a shown offer may be connected in the next.
         endings: Services given up.
-        revisions: Terms renewed and seats changed.
+        revisions: Terms renewed or extended and seats changed.
         complaints: Of partners that misbehave.
         reports: New figures of staff and revenue.
         figures: The month's figures.
@@ -110,6 +137,16 @@ class Month:
     def number(self) -> int:
         """0-based month."""
         return self.moment.number
+
+    @property
+    def taken(self) -> Taken:
+        """What was connected or changed because it was shown."""
+        parts = [
+            (part.visits[shown], part.slots[shown], part.at[shown])
+            for part in (self.adoptions, self.revisions)
+            for shown in [part.visits >= 0]
+        ]
+        return Taken(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 class Operator:
@@ -135,7 +172,7 @@ class Operator:
         self.behaviour = Behaviour(world, self.shelf, self.clients, self.streams)
         self.chooser = LoggingPolicies(world) if chooser is None else chooser
         self.permitted = permitted_offers(self.shelf, self.clients)
-        self.margins = expected_margins(world, self.shelf)
+        self.worth = Worth(world, self.shelf, self.clients)
         self.course = begin_course(len(self.clients))
         self.book = Book(*self.permitted.shape)
         self.month = 0
@@ -183,7 +220,8 @@ class Operator:
         held = self.book.held.copy()
         may_switch = self.world.appetite.switching > 0
         allowed = allowed_offers(self.shelf, held, ready, open_offers, may_switch=may_switch)
-        return Moment(number, is_active, stages, ready, held, allowed)
+        moment = Moment(number, is_active, stages, ready, held, allowed, no_services())
+        return replace(moment, services=find_services(self, moment))
 
     def situation(self, moment: Moment, rows: IntArray) -> Situation:
         """What decides about the wants of some clients in a month."""
@@ -208,28 +246,6 @@ class Operator:
         month = self.world.starts_on.month - 1 + moment.number
         return self.world.appetite.calendar[month % 12]
 
-    def occasion(self, moment: Moment, visitors: Visitors, eligible: BoolArray) -> Occasion:
-        """What stands before whoever fills the lists."""
-        rows = visitors.rows
-        return Occasion(
-            month=moment.number,
-            begins_at=int(self.timeline.bounds[moment.number]),
-            visitors=visitors,
-            eligible=eligible,
-            is_upgrade=moment.allowed.upgrade[rows],
-            popularity=self.popularity(moment),
-            wants=lambda: self.behaviour.attraction(self.situation(moment, rows), moment.number),
-            chances=lambda: self.chances(moment, rows),
-            gains=lambda: self._gains(moment, rows),
-        )
-
-    def _gains(self, moment: Moment, rows: IntArray) -> FloatArray:
-        gains = np.repeat(self.margins[None, :], len(rows), axis=0)
-        for lower, higher in self.shelf.upgrades:
-            is_upgrade = moment.allowed.upgrade[rows, higher] & moment.held[rows, lower]
-            gains[is_upgrade, higher] -= self.margins[lower]
-        return gains
-
     def popularity(self, moment: Moment) -> FloatArray:
         """Holders of each offer per thousand clients with a contract."""
         holders = moment.ready[moment.is_active].sum(axis=0)
@@ -240,26 +256,27 @@ class Operator:
         """Live the month that `begin` began."""
         visits = self._draw_visits(moment)
         adoptions, acceptance, is_applied = draw_adoptions(self, moment, visits)
+        care = draw_revisions(self, moment, visits, adoptions)
         self._remember(visits)
         self.book.connect(adoptions)
-        reactions = self._draw_reactions(visits, adoptions, is_applied)
-        endings = draw_endings(self, moment)
+        endings = draw_endings(self, moment, visits, care.revisions)
         self.book.end(endings)
-        revisions = draw_revisions(self, moment)
-        self.book.revise(revisions)
+        self.book.revise(care.revisions)
         month = Month(
             moment=moment,
             is_gone=self._is_gone(),
             visits=visits,
-            acceptance=acceptance,
-            reactions=reactions,
+            acceptance=acceptance + care.acceptance,
+            reactions=no_reactions(is_applied | care.is_applied),
             adoptions=adoptions,
             endings=endings,
-            revisions=revisions,
+            revisions=care.revisions,
             complaints=draw_complaints(self, moment, adoptions),
             reports=draw_reports(self, moment),
             figures=self._draw_figures(moment),
         )
+        month = replace(month, reactions=self._draw_reactions(month))
+        self._open_complaints(month)
         self.month += 1
         return month
 
@@ -279,9 +296,14 @@ class Operator:
         chances = visit_chances(portal, self.clients, moment.is_active)
         rng = self.streams.rng(Purpose.VISITS, number)
         visitors = draw_visitors(chances, self.members, begins_at, rng)
+        visitors = visitors.take(~self.book.has_open_complaint(visitors.rows, visitors.at))
         rows = visitors.rows
-        eligible = moment.allowed.any[rows] & ~self.book.is_silenced(rows, visitors.at)
-        choice = self.chooser(self.occasion(moment, visitors, eligible))
+        changes = possible_changes(moment, rows)
+        # Another place of the list's own sequence than those of its slots.
+        is_open = uniform_of(visitors.seeds, _PLACE_OF_CHANGES) < self.world.aftersales.share
+        eligible = (changes != NO_CHANGE) & ((changes < EXPAND) | is_open[:, None])
+        eligible &= ~self.book.is_silenced(rows, visitors.at)
+        choice = self.chooser(make_occasion(self, moment, visitors, eligible))
         luck = self.streams.rng(Purpose.ATTENTION, number).random((len(self.clients), portal.k))[rows]
         seen = seen_chances(portal, self.members.attention[visitors.members])
         offers = choice.lists.offers
@@ -293,6 +315,7 @@ class Operator:
             policies=choice.policies,
             is_personalised=choice.is_personalised,
             eligible=eligible,
+            changes=changes,
             priority=choice.priority,
             offers=offers,
             logging_probability=choice.lists.probabilities,
@@ -305,10 +328,10 @@ class Operator:
         at = impression_at(visits.at[visit], slot)
         self.book.remember(visits.rows[visit], visits.offers[visit, slot], at)
 
-    def _draw_reactions(self, visits: Visits, adoptions: Adoptions, is_applied: BoolArray) -> Reactions:
+    def _draw_reactions(self, month: Month) -> Reactions:
+        visits, is_applied = month.visits, month.reactions.is_applied
         is_left = visits.is_seen & ~is_applied
-        shown = adoptions.visits >= 0
-        is_left[adoptions.visits[shown], adoptions.slots[shown]] = False
+        is_left[month.taken.visits, month.taken.slots] = False
         shape = (len(self.clients), self.world.portal.k, 6)
         luck = self.streams.rng(Purpose.REACTIONS, self.month).random(shape)[visits.rows]
         thrift = self.clients.traits.thrift[visits.rows]
@@ -317,6 +340,13 @@ class Operator:
         until = visits.at[visit] + self.world.portal.dismissal_days * DAY
         self.book.silence(visits.rows[visit], visits.offers[visit, slot], until)
         return replace(reactions, is_applied=is_applied)
+
+    def _open_complaints(self, month: Month) -> None:
+        """Complaints of the month are open, and silence lists, until they are settled."""
+        visit, slot = np.nonzero(month.reactions.topics >= 0)
+        rows = np.concatenate([month.visits.rows[visit], month.complaints.rows])
+        at = np.concatenate([complaint_at(month.visits.at[visit], slot), month.complaints.at])
+        self.book.complain(rows, at, at + self.world.portal.complaint_days * DAY)
 
     def _draw_figures(self, moment: Moment) -> Figures:
         clients = self.clients

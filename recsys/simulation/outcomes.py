@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recsys.simulation.behaviour import choose_one
-from recsys.simulation.book import NO_TERM, Adoptions, Endings, Revisions
+from recsys.simulation.book import Adoptions, Endings, Revisions
 from recsys.simulation.clients import ROLES, BoolArray, FloatArray, IntArray
 from recsys.simulation.months import SHRINKING, SILENT
 from recsys.simulation.rules import needed_offers, replaced_offers
 from recsys.simulation.settling import blocks
 from recsys.simulation.streams import Purpose
-from recsys.simulation.timeline import DAY, HOUR, MINUTE
-from recsys.simulation.visits import Visits, delay_of
+from recsys.simulation.timeline import DAY, HOUR
+from recsys.simulation.visits import Visits, delay_of, trust_by_slot
 
 if TYPE_CHECKING:
     from recsys.simulation.operator import Moment, Operator
 
 WINDOW = 30 * DAY
 _DAYS_TO_COMPLAIN = 28
-_WORTH_A_CHANGE = 0.15
-_RENEWED_BEFORE_THE_END = 5 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +112,7 @@ def _draw_wishes(operator: Operator, moment: Moment, visits: Visits, luck: Float
 
 def _persuasion(operator: Operator, visits: Visits, wishes: _Wishes) -> tuple[FloatArray, FloatArray]:
     """What being seen adds to P(application) of every slot, and P(confirmed) of every visit."""
-    portal = operator.world.portal
-    trust = np.array(portal.trust or (1.0,) * portal.k)
+    trust = trust_by_slot(operator.world.portal)
     return wishes.lift * trust, role_confirmation(operator)[operator.members.roles[visits.members]]
 
 
@@ -136,54 +133,79 @@ def _connections(
     dates = operator.streams.uniforms(Purpose.DATES, moment.number, np.arange(1, len(is_shown) + 1))
     rows = np.concatenate([shown, own])
     offers = np.concatenate([visits.offers[visit, slot], wishes.chosen[own]])
+    replaced = replaced_offers(operator.shelf, moment.held, rows, offers)
+    # What is replaced may stand in the month's list, and goes only afterwards.
+    after = np.where(replaced[len(shown) :] >= 0, visited_at(visits, len(is_shown))[own], 0)
     at = np.concatenate(
         [
             visits.at[visit] + delay_of(dates[shown], operator.world.portal.delay_days),
-            _unshown_at(operator, moment, own, wishes.chosen[own], dates[own]),
+            _unshown_at(operator, moment, (own, wishes.chosen[own]), after, dates[own]),
         ]
     )
     nowhere = np.full(len(own), -1)
+    quantity = operator.terms.quantity(rows, offers, operator.course.scale[rows])
     return Adoptions(
         rows=rows,
         offers=offers,
         at=at,
-        replaced=replaced_offers(operator.shelf, moment.held, rows, offers),
+        replaced=replaced,
         visits=np.concatenate([visit, nowhere]),
         slots=np.concatenate([slot, nowhere]),
         is_call=np.concatenate([np.zeros(len(shown), dtype=bool), wishes.is_call[own]]),
-        quantity=operator.terms.quantity(rows, offers, operator.course.scale[rows]),
+        quantity=quantity,
         term=operator.terms.term(offers, np.full(len(rows), moment.number)),
+        gains=_gains(operator, rows, (offers, quantity), replaced),
     )
 
 
+def _gains(
+    operator: Operator, rows: IntArray, connected: tuple[IntArray, IntArray], replaced: IntArray
+) -> FloatArray:
+    """Margin expected of connections (offers and quantities), less that of what they replace."""
+    lower = np.maximum(replaced, 0)
+    lost = operator.worth.of_connections(lower, operator.book.quantity[rows, lower].astype(np.int64))
+    return operator.worth.of_connections(*connected) - np.where(replaced >= 0, lost, 0.0)
+
+
+def visited_at(visits: Visits, n_clients: int) -> IntArray:
+    """When clients visited in a month, shape (n_clients,); 0 = not at all."""
+    at = np.zeros(n_clients, dtype=np.int64)
+    at[visits.rows] = visits.at
+    return at
+
+
 def _unshown_at(
-    operator: Operator, moment: Moment, rows: IntArray, offers: IntArray, luck: FloatArray
+    operator: Operator, moment: Moment, pairs: tuple[IntArray, IntArray], after: IntArray, luck: FloatArray
 ) -> IntArray:
     """When offers are adopted unshown: never within the window of an earlier impression."""
+    rows, offers = pairs
     begins_at, ends_at = (int(bound) for bound in operator.timeline.bounds[moment.number :][:2])
     window_ends_at = operator.book.last_seen_at(rows, offers) + WINDOW
-    earliest = np.maximum(begins_at + HOUR, window_ends_at + HOUR)
+    earliest = np.maximum(np.maximum(begins_at, after), window_ends_at) + HOUR
     at: IntArray = earliest + (luck * (ends_at - earliest)).astype(np.int64)
     return at
 
 
-def draw_endings(operator: Operator, moment: Moment) -> Endings:
-    """Whole contracts of leavers, and at most one service of everybody else."""
+def draw_endings(operator: Operator, moment: Moment, visits: Visits, revisions: Revisions) -> Endings:
+    """Whole contracts of leavers, and at most one service of everybody else, after its visit."""
     begins_at, ends_at = (int(bound) for bound in operator.timeline.bounds[moment.number :][:2])
-    appetite, course, held = operator.world.appetite, operator.course, operator.book.held
+    course, held = operator.course, operator.book.held
     rng = operator.streams.rng(Purpose.ENDINGS, moment.number)
     luck, share = rng.random(len(held)), rng.random(len(held))
-    is_in_trouble = np.isin(course.regimes, (SHRINKING, SILENT))
-    chance = np.where(is_in_trouble, appetite.disconnection_in_trouble, appetite.disconnection)
     leaves = (course.ended_at >= begins_at) & (course.ended_at < ends_at)
-    can_end = moment.ready & held & ~needed_offers(operator.shelf, held) & ~leaves[:, None]
-    given_up = np.empty(len(held), dtype=np.int64)
-    for rows in blocks(len(held)):
-        bound = np.where(operator.book.term[rows] > moment.number, appetite.locked, 1.0)
-        given_up[rows] = choose_one(np.where(can_end[rows], bound * chance[rows, None], 0.0), luck[rows])
+    given_up = np.concatenate(
+        [choose_one(giving_up_chances(operator, moment, rows), luck[rows]) for rows in blocks(len(held))]
+    )
+    given_up[leaves] = -1
     rows = np.flatnonzero(given_up >= 0)
+    # Who has just changed a service keeps it for the month.
+    is_kept = np.isin(
+        operator.terms.keys(rows, given_up[rows]), operator.terms.keys(revisions.rows, revisions.offers)
+    )
+    rows = rows[~is_kept]
     left_rows, left_offers = np.nonzero(held & leaves[:, None])
-    at = begins_at + HOUR + (share[rows] * (ends_at - begins_at - HOUR)).astype(np.int64)
+    earliest = np.maximum(begins_at, visited_at(visits, len(held))[rows]) + HOUR
+    at = earliest + (share[rows] * (ends_at - earliest)).astype(np.int64)
     return Endings(
         rows=np.concatenate([rows, left_rows]),
         offers=np.concatenate([given_up[rows], left_offers]),
@@ -191,57 +213,17 @@ def draw_endings(operator: Operator, moment: Moment) -> Endings:
     )
 
 
-def draw_revisions(operator: Operator, moment: Moment) -> Revisions:
-    """Terms that are renewed when they end, and seats that follow the client's size."""
-    begins_at, ends_at = (int(bound) for bound in operator.timeline.bounds[moment.number :][:2])
-    terms, book, streams = operator.terms, operator.book, operator.streams
-    is_ending = book.term == moment.number
-    has_size = terms.seats > 0
-    rows, offers = np.nonzero(moment.ready & book.held & (is_ending | has_size))
-    keys = terms.keys(rows, offers)
-    is_over = is_ending[rows, offers]
-    luck = streams.uniforms(Purpose.TERMS, moment.number, keys)
-    is_renewed = luck < renewal_chances(operator, moment, rows, offers)
-    before, term = book.quantity[rows, offers].astype(np.int64), book.term[rows, offers].astype(np.int64)
-    needed = terms.quantity(rows, offers, operator.course.scale[rows])
-    luck = streams.uniforms(Purpose.SEATS, moment.number, keys)
-    is_adjusted = luck < _adjustment_chances(operator, rows, offers, np.abs(needed - before))
-    # What is not renewed goes on without a term; nothing of it is recorded.
-    book.term[rows[is_over], offers[is_over]] = NO_TERM
-    share = streams.uniforms(Purpose.DATES, moment.number, -keys)
-    at = begins_at + HOUR + (share * (ends_at - begins_at - 2 * HOUR)).astype(np.int64)
-    at = np.where(is_renewed, ends_at - MINUTE - (share * _RENEWED_BEFORE_THE_END).astype(np.int64), at)
-    kept = np.flatnonzero(is_renewed | is_adjusted)
-    next_term = terms.term(offers, term)
-    return Revisions(
-        rows=rows[kept],
-        offers=offers[kept],
-        at=at[kept],
-        quantity=np.where(is_adjusted, needed, before)[kept],
-        term=np.where(is_renewed, next_term, np.where(is_over, NO_TERM, term))[kept],
-    )
+def giving_up_chances(operator: Operator, moment: Moment, rows: IntArray) -> FloatArray:
+    """P(a service is given up within a month, unless it is changed), rows_by_offers.
 
-
-def renewal_chances(operator: Operator, moment: Moment, rows: IntArray, offers: IntArray) -> FloatArray:
-    """P(the term of a service that is held is renewed in a month), for pairs of a client and an offer."""
-    book = operator.book
-    is_ending = moment.ready[rows, offers] & (book.term[rows, offers] == moment.number)
-    return np.where(is_ending, operator.world.appetite.renewal, 0.0)
-
-
-def expansion_chances(operator: Operator, moment: Moment, rows: IntArray, offers: IntArray) -> FloatArray:
-    """P(seats are added to a service that is held in a month), for pairs of a client and an offer."""
-    needed = operator.terms.quantity(rows, offers, operator.course.scale[rows])
-    change = needed - operator.book.quantity[rows, offers]
-    chances = _adjustment_chances(operator, rows, offers, np.maximum(change, 0))
-    return np.where(moment.ready[rows, offers], chances, 0.0)
-
-
-def _adjustment_chances(operator: Operator, rows: IntArray, offers: IntArray, change: IntArray) -> FloatArray:
-    """P(seats are changed by that much in a month)."""
-    before = operator.book.quantity[rows, offers]
-    is_worth_it = change >= np.maximum(1, _WORTH_A_CHANGE * before)
-    return np.where(is_worth_it & (operator.terms.seats[offers] > 0), operator.world.appetite.adjust, 0.0)
+    0 for what something else that is held rests on.
+    """
+    appetite, held = operator.world.appetite, operator.book.held[rows]
+    is_in_trouble = np.isin(operator.course.regimes[rows], (SHRINKING, SILENT))
+    chance = np.where(is_in_trouble, appetite.disconnection_in_trouble, appetite.disconnection)
+    bound = np.where(operator.book.term[rows] > moment.number, appetite.locked, 1.0)
+    can_end = moment.ready[rows] & held & ~needed_offers(operator.shelf, held)
+    return np.where(can_end, bound * chance[:, None], 0.0)
 
 
 def draw_complaints(operator: Operator, moment: Moment, adoptions: Adoptions) -> Complaints:

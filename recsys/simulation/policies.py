@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.simulation.behaviour import Chances
 from recsys.simulation.clients import BoolArray, FloatArray
@@ -28,18 +29,18 @@ class Occasion:
         begins_at: Its first instant, microseconds since 1970.
         visitors: Who visits.
         eligible: What may be shown.
-        is_upgrade: Where it would replace a lower edition.
+        changes: What taking an offer would change; positions in `recsys.simulation.aftersales.CHANGES`.
         popularity: Holders of each offer per thousand clients, shape (n_offers,).
         wants: Returns the true attractions, which no policy of an operator can know.
         chances: Returns the true probabilities, likewise.
-        gains: Returns the expected margin of connecting, less that of what it would replace.
+        gains: Returns the expected margin of taking an offer, beyond that of what it would change.
     """
 
     month: int
     begins_at: int
     visitors: Visitors
     eligible: BoolArray
-    is_upgrade: BoolArray
+    changes: NDArray[np.int8]
     popularity: FloatArray
     wants: Callable[[], FloatArray]
     chances: Callable[[], Chances]

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from recsys.data.write import conform
+from recsys.simulation.book import Adoptions
 from recsys.simulation.clients import FORMS, INDUSTRIES, NEVER, ROLES, SIZES, IntArray, size_codes
 from recsys.simulation.frames import named, numbered, optional
 from recsys.simulation.months import STAGES, Figures
@@ -21,7 +22,8 @@ _LATEST_FIGURES_DAYS = 21
 _CORRECTION_DAYS = (10, 40)
 _MISBILLED = 0.15
 
-_COLUMNS = ("row", "at", "stage", "n_employees", "revenue_minor")
+_COLUMNS = ("row", "at", "stage", "n_employees", "revenue_minor", "points")
+_YEAR = 365 * DAY
 _CLOSED = -2
 
 
@@ -36,12 +38,19 @@ class Profiles:
         self._revenue_minor = clients.revenue_minor.copy()
         self._marks: dict[str, list[IntArray]] = {name: [] for name in _COLUMNS}
         self._figures: list[pl.DataFrame] = []
+        offer_ids, loyalty = operator.shelf.offer_ids, operator.world.loyalty_offer
+        self._loyalty = offer_ids.index(loyalty) if loyalty in offer_ids else -1
+        self._loyal_from, self._loyal_to = np.full((2, len(clients)), NEVER)
+        for adoptions in operator.initial:
+            self._track_loyalty(adoptions)
 
     def add(self, month: Month) -> None:
         """Write a month down."""
         clients, timeline, number = self._operator.clients, self._operator.timeline, month.number
         begins_at, ends_at = (int(bound) for bound in timeline.bounds[number : number + 2])
         is_known = (clients.joined_at <= begins_at) | (clients.joined_at == NEVER)
+        left, left_at = self._leave_loyalty(month)
+        self._track_loyalty(month.adoptions)
         stages = np.where(month.is_gone, _CLOSED, month.moment.stages)
         changed = np.flatnonzero(is_known & (stages != self._stages))
         self._mark(changed, stages[changed], np.full(len(changed), begins_at))
@@ -49,6 +58,8 @@ class Profiles:
         joined = np.flatnonzero((clients.joined_at > begins_at) & (clients.joined_at < ends_at))
         onboarding = np.full(len(joined), STAGES.index("onboarding"))
         self._mark(joined, onboarding, clients.joined_at[joined])
+        is_open = self._stages[left] >= 0
+        self._mark(left[is_open], self._stages[left[is_open]], left_at[is_open])
         self._figures.append(self._figures_frame(month, int(timeline.first_days[number]), ends_at))
 
     def _mark_reports(self, month: Month, begins_at: int, ends_at: int) -> None:
@@ -66,9 +77,34 @@ class Profiles:
         at = begins_at + (1 + np.floor(luck * n_days).astype(np.int64)) * DAY
         self._mark(rows, self._stages[rows], at)
 
+    def _track_loyalty(self, adoptions: Adoptions) -> None:
+        is_loyalty = adoptions.offers == self._loyalty
+        rows = adoptions.rows[is_loyalty]
+        self._loyal_from[rows], self._loyal_to[rows] = adoptions.at[is_loyalty], NEVER
+
+    def _leave_loyalty(self, month: Month) -> tuple[IntArray, IntArray]:
+        """Who gives the loyalty offer up in a month, and when: the points go with it."""
+        parts = (
+            (month.adoptions.rows, month.adoptions.replaced, month.adoptions.at),
+            (month.endings.rows, month.endings.offers, month.endings.at),
+        )
+        rows, offers, at = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        is_loyalty = (offers == self._loyalty) & (offers >= 0)
+        rows, at = rows[is_loyalty], at[is_loyalty]
+        self._loyal_to[rows] = at
+        return rows, at
+
+    def _points(self, rows: IntArray, at: IntArray) -> IntArray:
+        """Loyalty points of clients at an instant, collected since the offer was connected."""
+        since = self._loyal_from[rows]
+        is_loyal = (since <= at) & (at < self._loyal_to[rows])
+        years = np.where(is_loyal, at - np.minimum(since, at), 0) / _YEAR
+        return np.round(self._operator.clients.yearly_points[rows] * years).astype(np.int64)
+
     def _mark(self, rows: IntArray, stages: IntArray, at: IntArray) -> None:
         self._stages[rows] = stages
-        columns = (rows, at, stages, self._n_employees[rows], self._revenue_minor[rows])
+        points = self._points(rows, at)
+        columns = (rows, at, stages, self._n_employees[rows], self._revenue_minor[rows], points)
         for name, values in zip(_COLUMNS, columns, strict=True):
             self._marks[name].append(values)
 
@@ -125,7 +161,7 @@ class Profiles:
                 "revenue_minor": optional(revenue_minor),
                 "client_since_on": self._to_days(since),
                 "is_vip": clients.is_vip[rows],
-                "loyalty_points": clients.loyalty_points[rows],
+                "loyalty_points": marks["points"],
                 "account_group_id": numbered("g", clients.groups[rows]),
                 "tags": pl.Series(clients.tags, dtype=pl.List(pl.String)).gather(rows),
                 "is_profiling_allowed": clients.is_profiling_allowed[rows],

@@ -28,7 +28,6 @@ from recsys.simulation.record import Recorder
 from recsys.simulation.timeline import to_datetime
 from recsys.simulation.truth import client_ids
 from recsys.simulation.world import World
-from recsys.simulation.worth import gained
 from recsys.tables import table_named
 
 ROLLOUT_POLICY = "rollout"
@@ -57,7 +56,7 @@ class Request:
         client_ids: The client of each list.
         seeds: A seed for each list's draws.
         eligible: What may be shown, lists_by_offers.
-        is_upgrade: Where it would replace a lower edition, lists_by_offers.
+        changes: What taking an offer would change, lists_by_offers: positions in `CHANGES`; -1 = nothing.
     """
 
     def __init__(self, operator: Operator, recorder: Recorder, occasion: Occasion) -> None:
@@ -69,7 +68,7 @@ class Request:
         self.client_ids = tuple(every[row] for row in occasion.visitors.rows.tolist())
         self.seeds = occasion.visitors.seeds
         self.eligible = occasion.eligible.copy()
-        self.is_upgrade = occasion.is_upgrade.copy()
+        self.changes = occasion.changes.copy()
         self._recorder = recorder
         self._meta = DatasetMeta(
             name=operator.world.name, currency=operator.world.currency, time_zone=operator.world.time_zone
@@ -112,8 +111,8 @@ class Rollout:
         n_accepted: Impressions that led to an activation within 30 days.
         n_expected: Sum of their true probabilities.
         n_adopted: Services connected, shown or not.
-        margin: Expected margin of those, less that of what they replaced, over `worth.HORIZON_MONTHS`, whole
-            units of the currency.
+        margin: Expected margin of those, less that of what they replaced, and of everything that changed of
+            what was held, over `worth.HORIZON_MONTHS`, whole units of the currency.
         is_treated: Whether the policy filled the client's lists.
         tables: Writes the tables of the whole life down, history included.
     """
@@ -277,18 +276,11 @@ def _split(chooser: Chooser, other: Chooser, is_treated: BoolArray) -> Chooser:
 
 
 def _part(occasion: Occasion, mine: BoolArray) -> Occasion:
-    visitors = occasion.visitors
     return replace(
         occasion,
-        visitors=replace(
-            visitors,
-            rows=visitors.rows[mine],
-            members=visitors.members[mine],
-            at=visitors.at[mine],
-            seeds=visitors.seeds[mine],
-        ),
+        visitors=occasion.visitors.take(mine),
         eligible=occasion.eligible[mine],
-        is_upgrade=occasion.is_upgrade[mine],
+        changes=occasion.changes[mine],
         wants=lambda: occasion.wants()[mine],
         chances=lambda: occasion.chances().take(mine),
         gains=lambda: occasion.gains()[mine],
@@ -298,15 +290,15 @@ def _part(occasion: Occasion, mine: BoolArray) -> Occasion:
 def _count(operator: Operator, month: Month) -> FloatArray:
     """Impressions, accepted ones, their expected number, adoptions, margin; counts_by_clients."""
     visits, adoptions, n = month.visits, month.adoptions, len(operator.clients)
-    is_shown = adoptions.visits >= 0
-    gains = gained(operator.margins, adoptions.offers, adoptions.replaced)
+    rows = np.concatenate([adoptions.rows, month.revisions.rows])
+    gains = np.concatenate([adoptions.gains, month.revisions.gains])
     expected = np.where(visits.is_seen, month.acceptance, 0.0).sum(axis=1)
     return np.array(
         [
             np.bincount(visits.rows, weights=visits.is_seen.sum(axis=1), minlength=n),
-            np.bincount(adoptions.rows[is_shown], minlength=n),
+            np.bincount(visits.rows[month.taken.visits], minlength=n),
             np.bincount(visits.rows, weights=expected, minlength=n),
             np.bincount(adoptions.rows, minlength=n),
-            np.bincount(adoptions.rows, weights=gains, minlength=n),
+            np.bincount(rows, weights=gains, minlength=n),
         ]
     )

@@ -86,6 +86,19 @@ def make_shelf(catalogue: Catalogue, world: World) -> Shelf:
     )
 
 
+def editions_of(shelf: Shelf) -> IntArray:
+    """Place of each offer in its chain of editions, the lowest is 1; -1 = it has no editions; by offer.
+
+    Where chains meet, the longest one below counts.
+    """
+    editions = np.full(len(shelf.offer_ids), -1)
+    editions[[offer for pair in shelf.upgrades for offer in pair]] = 1
+    for _ in shelf.upgrades:
+        for lower, higher in shelf.upgrades:
+            editions[higher] = max(editions[higher], editions[lower] + 1)
+    return editions
+
+
 def make_prices(offers: tuple[OfferEntry, ...], regions: tuple[str, ...]) -> Prices:
     """The prices of offers as arrays; the most specific one applies."""
     month = _price_cube(offers, regions, PricePeriod.MONTH)
@@ -148,7 +161,7 @@ class Allowed:
 
     @property
     def any(self) -> BoolArray:
-        """What may stand in a list."""
+        """What may be connected from a list."""
         return self.new | self.upgrade
 
 

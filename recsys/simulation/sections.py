@@ -147,6 +147,7 @@ class Portal(RunConfig):
         recovery: Part of the earlier impressions that is forgotten in a month.
         confirmed: P(an application becomes an activation) by role.
         delay_days: Scale of the time from impression to activation, days; never more than 29.
+        complaint_days: How long a complaint stays open; until it is settled its client gets no lists.
     """
 
     placement: str
@@ -163,6 +164,7 @@ class Portal(RunConfig):
     recovery: Share = 0.3
     confirmed: Confirmed = Confirmed()
     delay_days: PositiveFloat = 6.0
+    complaint_days: int = Field(default=21, ge=0, le=365)
 
 
 class Appetite(RunConfig):
@@ -218,6 +220,23 @@ class Appetite(RunConfig):
     adjust: Share = 0.0
     drift: Factor = 0.0
     calendar: Annotated[tuple[Factor, ...], Field(min_length=12, max_length=12)] = _CALENDAR
+
+
+class Aftersales(RunConfig):
+    """Lists may offer to change what a client has: more seats, a renewal, a retention.
+
+    Attributes:
+        share: Share of lists whose candidates include such changes; the others offer new services and higher
+            editions only.
+        response: Factor of the response to being shown, relative to a new service wanted as much.
+        limit: The probability by which being shown raises that of a change stays below.
+        retention_months: For how long a client that accepted a retention is bound as by a contract's term.
+    """
+
+    share: Share = 0.5
+    response: Factor = 3.0
+    limit: Share = 0.4
+    retention_months: int = Field(default=6, ge=1, le=120)
 
 
 class Calls(RunConfig):
@@ -341,46 +360,3 @@ class Logging(RunConfig):
     temperature: PositiveFloat = 1.0
     exploration: Share = 0.0
     confounding: Factor = 0.0
-
-
-class Demand(RunConfig):
-    """Who wants an offer.
-
-    Attributes:
-        pull: General strength.
-        staff: Range of people employed in which it fits best.
-        industries: OKVED sections it is made for; empty = every one.
-        digital: Exponent of digital maturity.
-        growth: Exponent of growth.
-        thrift: Exponent of price sensitivity.
-        mobility: Exponent of mobility.
-        moment: When in a client's life it is wanted; a name under ``moments``.
-        after: Offers that make it more wanted while any of them is held.
-        lift: By how much they do.
-        past: Factor of the pull before the first simulated month; above 1 = popular from former times.
-        seats: Seats, vehicles or SIM cards for one person employed; 0 = always one.
-        capacity: Number of seats this edition serves well: beyond it the next edition is more wanted, below
-            it less; 0 = size does not matter.
-        term_months: Length of the contract's term; 0 = none.
-        from_month: 0-based month in which it comes to market; 0 = it was there before.
-        until_month: 0-based month from which on it is withdrawn from sale; missing = never.
-        announced_days: How long before it comes or goes this is recorded.
-    """
-
-    pull: Factor
-    staff: tuple[PositiveFloat, PositiveFloat]
-    industries: Sections = ""
-    digital: float = 0.0
-    growth: float = 0.0
-    thrift: float = 0.0
-    mobility: float = 0.0
-    moment: str = "any"
-    after: tuple[str, ...] = ()
-    lift: Factor = 4.0
-    past: Factor = 1.0
-    seats: Factor = 0.0
-    capacity: Factor = 0.0
-    term_months: int = Field(default=0, ge=0, le=120)
-    from_month: int = Field(default=0, ge=0)
-    until_month: int | None = Field(default=None, ge=1)
-    announced_days: int = Field(default=14, ge=0, le=365)

@@ -93,6 +93,7 @@ def _first_terms(operator: Operator, rows: IntArray, offers: IntArray, at: IntAr
         < _CALLED_BEFORE,
         quantity=operator.terms.quantity(rows, offers, np.ones(len(rows))),
         term=operator.terms.term(offers, month),
+        gains=np.zeros(len(rows)),
     )
 
 
@@ -110,4 +111,7 @@ def _renew_to_the_start(operator: Operator) -> Revisions:
         at=np.minimum(began_at, operator.timeline.starts_at),
         quantity=book.quantity[rows, offers].astype(np.int64),
         term=term,
+        visits=np.full(len(rows), -1),
+        slots=np.full(len(rows), -1),
+        gains=np.zeros(len(rows)),
     )

@@ -8,17 +8,19 @@ from datetime import datetime
 import numpy as np
 
 from recsys.domain import Change
+from recsys.simulation.aftersales import CHANGES, EXPAND, NO_CHANGE, amended, expected_gains
 from recsys.simulation.behaviour import Chances
 from recsys.simulation.catalogue import Catalogue
 from recsys.simulation.clients import ROLES, FloatArray, IntArray
+from recsys.simulation.occasions import possible_changes, true_wants
 from recsys.simulation.operator import Moment, Operator
-from recsys.simulation.outcomes import expansion_chances, renewal_chances, role_confirmation
+from recsys.simulation.outcomes import giving_up_chances, role_confirmation
 from recsys.simulation.policies import LoggingPolicies
 from recsys.simulation.settling import blocks
 from recsys.simulation.timeline import DAY, to_datetime
-from recsys.simulation.visits import seen_chances, visit_chances
+from recsys.simulation.visits import seen_chances, trust_by_slot, visit_chances
 from recsys.simulation.world import World
-from recsys.simulation.worth import HORIZON_MONTHS, expected_margins
+from recsys.simulation.worth import HORIZON_MONTHS, Worth
 
 _MIDDLE_OF_THE_VISITS = 14 * DAY
 
@@ -40,10 +42,14 @@ class Context:
 class Answer:
     """What is true of one client, offer, change, context and month.
 
+    Of a retention the outcome is that the client accepts it and so binds itself for some months; what that
+    does to the service itself is `Keeping`.
+
     Attributes:
         acceptance: P(activation within 30 days | seen in that context), 0–1.
-        adoption: P(the change happens within the month | not seen), 0–1.
-        margin: Margin expected within the horizon once the change is made, whole units of the currency.
+        adoption: P(the change happens within the month | not seen), 0–1; 0 of a retention.
+        margin: Margin expected within the horizon once the change is made, beyond that of what it changes or
+            replaces, whole units of the currency; it grows with the seats. See `recsys.simulation.worth`.
     """
 
     acceptance: float
@@ -54,6 +60,21 @@ class Answer:
     def gain(self) -> float:
         """Margin expected of showing the offer, beyond what comes without."""
         return (self.acceptance - self.adoption) * self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Whether a service that is held is still held when the month ends.
+
+    Exact unless something that rests on the service, or replaces it, is connected in that very month.
+
+    Attributes:
+        shown: P(it is not given up within the month | the retention is seen in that context), 0–1.
+        unshown: P(it is not given up within the month | not seen), 0–1.
+    """
+
+    shown: float
+    unshown: float
 
 
 class TruthAt:
@@ -72,7 +93,7 @@ class TruthAt:
         self.moment = moment
         self.chances = dense_chances(operator, moment)
         self._operator = operator
-        self._margins = expected_margins(operator.world, operator.shelf, horizon_months)
+        self._worth = Worth(operator.world, operator.shelf, operator.clients, horizon_months)
         self._rows = {client_id: row for row, client_id in enumerate(self.client_ids)}
         self._columns = {offer_id: column for column, offer_id in enumerate(self.offer_ids)}
 
@@ -80,8 +101,6 @@ class TruthAt:
         self, client_id: str, offer_id: str, change: Change = Change.NEW, context: Context | None = None
     ) -> Answer:
         """What is true of one client, offer and change.
-
-        New seats and renewals are never shown in this world, so that seeing them changes nothing.
 
         Args:
             client_id: The client.
@@ -91,27 +110,58 @@ class TruthAt:
 
         Raises:
             KeyError: There is no such client or offer.
-            ValueError: The change is one that this world does not know, or the context does not exist.
+            ValueError: The context does not exist.
         """
         row, column = self._rows[client_id], self._columns[offer_id]
         persuasion = self._persuasion(context or Context())
-        margin = float(self._margins[column])
-        if change in (Change.NEW, Change.UPGRADE):
-            allowed = self.moment.allowed
-            is_possible = bool((allowed.new if change is Change.NEW else allowed.upgrade)[row, column])
-            adoption = float(self.chances.adoption[row, column]) if is_possible else 0.0
-            lift = float(self.chances.lift[row, column]) if is_possible else 0.0
-            return Answer(
-                adoption + persuasion * lift, adoption, margin - self._replaced(row, column, change)
-            )
-        at = np.array([row]), np.array([column])
-        if change is Change.EXPAND:
-            chance = float(expansion_chances(self._operator, self.moment, *at)[0])
-        elif change is Change.RENEW:
-            chance = float(renewal_chances(self._operator, self.moment, *at)[0])
-        else:
-            raise ValueError(f"change is {change.value!r}, which this world does not know")
-        return Answer(chance, chance, margin)
+        if change not in (Change.NEW, Change.UPGRADE):
+            return self._of_service(row, column, CHANGES.index(change), persuasion)
+        allowed = self.moment.allowed
+        is_possible = bool((allowed.new if change is Change.NEW else allowed.upgrade)[row, column])
+        adoption = float(self.chances.adoption[row, column]) if is_possible else 0.0
+        lift = float(self.chances.lift[row, column]) if is_possible else 0.0
+        margin = self._connected(row, column) - self._replaced(row, column, change)
+        return Answer(adoption + persuasion * lift, adoption, margin)
+
+    def keeping(self, client_id: str, offer_id: str, context: Context | None = None) -> Keeping:
+        """What seeing a retention does to a service; nothing where none may be offered.
+
+        ``1 - c (1 - p)(1 - s)`` with c the chance that it is given up unless changed, p that the retention is
+        accepted (unshown: that the term is renewed) and s that seats are changed.
+
+        Raises:
+            KeyError: There is no such client or offer.
+            ValueError: The context does not exist, or the client does not have the service.
+        """
+        row, column = self._rows[client_id], self._columns[offer_id]
+        if not self.moment.ready[row, column]:
+            raise ValueError(f"{client_id} does not have {offer_id} when the month begins")
+        accepted = self.answer(client_id, offer_id, Change.RETAIN, context).acceptance
+        given_up = giving_up_chances(self._operator, self.moment, np.array([row]))[0, column]
+        services, place = self.moment.services, self._place(row, column)
+        unchanged = 1.0
+        if place >= 0:
+            unchanged = float((1 - services.renewal[place]) * (1 - services.adjustment[place]))
+        risk = float(given_up) * unchanged
+        return Keeping(shown=1 - risk * (1 - accepted), unshown=1 - risk)
+
+    def _of_service(self, row: int, column: int, change: int, persuasion: float) -> Answer:
+        services, place = self.moment.services, self._place(row, column)
+        if place < 0:
+            return Answer(0.0, 0.0, 0.0)
+        one = services.take(np.array([place]))
+        changes = np.array([change])
+        adoption = float(one.unshown(changes)[0])
+        is_offered = int(one.changes[0]) == change
+        lift = float(one.lift[0]) if is_offered else 0.0
+        after = amended(self._operator, self.moment, one, changes)
+        margin = float(expected_gains(self.moment.number, one, after, self._worth)[0])
+        is_possible = is_offered or adoption > 0
+        return Answer(adoption + persuasion * lift, adoption, margin if is_possible else 0.0)
+
+    def _place(self, row: int, column: int) -> int:
+        key = self._operator.terms.keys(np.array([row]), np.array([column]))
+        return int(self.moment.services.find(key)[0])
 
     def _persuasion(self, context: Context) -> float:
         portal = self._operator.world.portal
@@ -124,7 +174,14 @@ class TruthAt:
         if change is Change.NEW:
             return 0.0
         lower = [one for one, higher in self._operator.shelf.upgrades if higher == column]
-        return sum(float(self._margins[one]) for one in lower if self.moment.held[row, one])
+        held = [one for one in lower if self.moment.held[row, one]]
+        seats = self._operator.book.quantity[row, held].astype(np.int64)
+        return float(self._worth.of_connections(np.array(held, dtype=np.int64), seats).sum())
+
+    def _connected(self, row: int, column: int) -> float:
+        at = np.array([row]), np.array([column])
+        quantity = self._operator.terms.quantity(*at, self._operator.course.scale[at[0]])
+        return float(self._worth.of_connections(at[1], quantity)[0])
 
 
 class Truth:
@@ -246,13 +303,20 @@ def _expected_chance(operator: Operator, moment: Moment, rows: IntArray) -> Floa
     policies = LoggingPolicies(world)
     policy = policies.in_month(moment.number)
     at = np.full(len(rows), int(operator.timeline.bounds[moment.number]) + _MIDDLE_OF_THE_VISITS)
-    eligible = moment.allowed.any[rows] & ~operator.book.is_silenced(rows, at)
-    situation = operator.situation(moment, rows)
-    wants = operator.behaviour.attraction(situation, moment.number) if policy.confounding else None
+    changes = possible_changes(moment, rows)
+    eligible = (changes != NO_CHANGE) & ~operator.book.is_silenced(rows, at)
+    wants = true_wants(operator, moment, rows) if policy.confounding else None
     priority = policies.priority(policy, operator.popularity(moment), wants)
-    slots = policies.expected_slots(policy, priority, eligible)
+    slots = policies.expected_slots(policy, priority, eligible & (changes < EXPAND))
+    mixed = np.flatnonzero((eligible & (changes >= EXPAND)).any(axis=1))
+    if len(mixed):
+        own = priority[mixed] if len(priority) > 1 else priority
+        share = world.aftersales.share
+        with_changes = policies.expected_slots(policy, own, eligible[mixed])
+        slots[:, mixed] += share * (with_changes - slots[:, mixed])
     visit = visit_chances(world.portal, operator.clients, moment.is_active)[rows]
-    weight = _attention(operator)[rows] * np.array(world.portal.trust or (1.0,) * world.portal.k)
+    visit = np.where(operator.book.has_open_complaint(rows, at), 0.0, visit)
+    weight = _attention(operator)[rows] * trust_by_slot(world.portal)
     shown = np.einsum("jro,rj->ro", slots, weight * visit[:, None])
     expected: FloatArray = chances.adoption + shown * chances.lift
     return expected

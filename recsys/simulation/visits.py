@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.domain import DismissalReason
 from recsys.simulation.clients import BoolArray, Clients, FloatArray, IntArray, Members
@@ -30,6 +31,7 @@ class Visits:
         policies: Version of the policy that filled each list.
         is_personalised: Whether the client's own data ordered each list.
         eligible: Offers that could be drawn for the first slot, visits_by_offers.
+        changes: What taking an offer would change, same shape; see `recsys.simulation.aftersales.CHANGES`.
         priority: What the offers were drawn by, visits_by_offers; None = all alike.
         offers: The offer of each slot, visits_by_slots.
         logging_probability: P(that offer at that slot | slots above), same shape.
@@ -43,6 +45,7 @@ class Visits:
     policies: tuple[str, ...]
     is_personalised: BoolArray
     eligible: BoolArray
+    changes: NDArray[np.int8]
     priority: FloatArray | None
     offers: IntArray
     logging_probability: FloatArray
@@ -82,6 +85,10 @@ class Visitors:
     at: IntArray
     seeds: IntArray
 
+    def take(self, places: IntArray | BoolArray) -> Visitors:
+        """Those visitors."""
+        return Visitors(*(getattr(self, column.name)[places] for column in fields(self)))
+
 
 def visit_chances(portal: Portal, clients: Clients, is_active: BoolArray) -> FloatArray:
     """P(a visit in a month), shape (n_clients,).
@@ -109,6 +116,11 @@ def draw_visitors(
         at=starts_at + days[rows] * DAY + (hours[rows] * HOUR).astype(np.int64),
         seeds=seeds[rows],
     )
+
+
+def trust_by_slot(portal: Portal) -> FloatArray:
+    """Factor of the response by 0-based slot, shape (k,)."""
+    return np.array(portal.trust or (1.0,) * portal.k)
 
 
 def seen_chances(portal: Portal, attention: FloatArray) -> FloatArray:
@@ -139,6 +151,17 @@ def draw_reactions(portal: Portal, is_left: BoolArray, thrift: FloatArray, luck:
         reasons=np.where(is_dismissed, reasons, -1),
         topics=np.where(is_complaint, topics, -1),
     )
+
+
+def no_reactions(is_applied: BoolArray) -> Reactions:
+    """Nothing but applications that nobody confirms."""
+    missing = np.full(is_applied.shape, -1)
+    return Reactions(is_applied, np.zeros_like(is_applied), missing, missing)
+
+
+def complaint_at(visited_at: IntArray, slot: IntArray) -> IntArray:
+    """When a complaint about the offer of a 0-based slot comes."""
+    return impression_at(visited_at, slot) + 90 * SECOND
 
 
 def impression_at(visited_at: IntArray, slot: IntArray) -> IntArray:

@@ -13,11 +13,12 @@ from recsys.config import RunConfig, read_toml
 from recsys.domain import LegalForm, Stage
 from recsys.errors import ConfigError
 from recsys.simulation.catalogue import Catalogue
+from recsys.simulation.demand import Demand
 from recsys.simulation.face import Face
 from recsys.simulation.sections import (
+    Aftersales,
     Appetite,
     Calls,
-    Demand,
     Fact,
     Factor,
     Feed,
@@ -45,6 +46,7 @@ class World(RunConfig):
         n_clients: Number of clients.
         seed: Root seed of every draw.
         device_category: Category whose services connect devices.
+        loyalty_offer: Offer whose holders collect loyalty points; without it nobody does.
         forms: Legal forms.
         industries: OKVED sections.
         regions: Relative frequency of regions; codes of the catalogue.
@@ -54,6 +56,7 @@ class World(RunConfig):
         appetite: How wants become connections.
         moments: Factor of a want by lifecycle stage; a stage left out counts as 1.
         demand: Who wants what, by offer id.
+        aftersales: Lists that offer to change what a client has.
         calls: Managers who phone.
         facts: Facts from outside, by name.
         prices: Changes of prices.
@@ -72,6 +75,7 @@ class World(RunConfig):
     n_clients: int = Field(default=5000, ge=1)
     seed: int = Field(default=1, ge=0)
     device_category: str
+    loyalty_offer: str = "loyalty"
     forms: dict[LegalForm, Form]
     industries: dict[Annotated[str, Field(pattern="^[A-S]$")], Industry]
     regions: dict[str, Factor]
@@ -81,6 +85,7 @@ class World(RunConfig):
     appetite: Appetite
     moments: dict[str, dict[Stage, Factor]]
     demand: dict[str, Demand]
+    aftersales: Aftersales = Aftersales()
     calls: Calls = Calls()
     facts: dict[str, Fact] = Field(default_factory=dict)
     prices: tuple[Repricing, ...] = ()
@@ -170,6 +175,9 @@ def _reference_checks(world: World, catalogue: Catalogue) -> Iterator[_Check]:
         {world.device_category} - {offer.category for offer in catalogue.offers},
         "device_category is the category of no offer; correct",
     )
+    # A catalogue without a loyalty programme is legal as long as the world does not name one.
+    named = {world.loyalty_offer} if "loyalty_offer" in world.model_fields_set else set()
+    yield named - offer_ids, "loyalty_offer is not in the catalogue; correct or remove"
 
 
 def _number_checks(world: World) -> Iterator[_Check]:

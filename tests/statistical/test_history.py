@@ -17,7 +17,7 @@ from recsys.simulation.catalogue import Catalogue, read_catalogue
 from recsys.simulation.months import STAGES
 from recsys.simulation.operator import Month, Operator
 from recsys.simulation.record import Recorder
-from recsys.simulation.sections import Fact, Feed, Misconduct
+from recsys.simulation.sections import Aftersales, Fact, Feed, Misconduct
 from recsys.simulation.world import World
 from recsys.tables import table_named
 
@@ -45,6 +45,8 @@ def world() -> World:
             "feed": Feed(late_figures=0.1, corrected_figures=0.1, **feed),
             "facts": {"loyalty_elsewhere": ELSEWHERE},
             "misconduct": (Misconduct(supplier="fiscal-operator-a", from_month=6, complaint=0.5),),
+            # Own wishes alone, so that they can be counted.
+            "aftersales": Aftersales(share=0.0),
         }
     )
 

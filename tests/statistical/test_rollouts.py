@@ -19,7 +19,6 @@ from recsys.simulation.record import record_world
 from recsys.simulation.rollout import Aim, Policy, Request, Rollout, Rollouts, top_lists
 from recsys.simulation.truth import Context, Truth, dense_chances
 from recsys.simulation.world import World
-from recsys.simulation.worth import expected_margins
 from recsys.tables import table_named
 from training.pipelines.contestants import contestant
 
@@ -187,7 +186,7 @@ def test_a_policy_sees_what_was_known_and_nothing_of_the_truth(rollouts: Rollout
     public = {name for name in dir(seen[0]) if not name.startswith("_")}
     assert public == {
         *("month", "as_of", "k", "offer_ids", "client_ids", "seeds"),
-        *("eligible", "is_upgrade", "dataset", "snapshot", "states"),
+        *("eligible", "changes", "dataset", "snapshot", "states"),
     }
 
 
@@ -236,11 +235,16 @@ def test_answers_are_the_arrays(truth: Truth, world: World, catalogue: Catalogue
     assert by_employee.acceptance == pytest.approx(
         adoption + confirmed.employee * world.portal.trust[2] * lift
     )
-    margins = expected_margins(world, truth._operator.shelf)
-    lower = [other.id for other in catalogue.offers if other.upgrades_to == offer_id]
-    held = [other for other in lower if there.moment.held[row, there.offer_ids.index(other)]]
-    replaced = sum(margins[there.offer_ids.index(other)] for other in held)
-    assert answer.margin == pytest.approx(margins[column] - replaced)
+    operator = there._operator
+    held = [
+        there.offer_ids.index(other.id)
+        for other in catalogue.offers
+        if other.upgrades_to == offer_id and there.moment.held[row, there.offer_ids.index(other.id)]
+    ]
+    needed = operator.terms.quantity(np.array([row]), np.array([column]), operator.course.scale[[row]])
+    gained = operator.worth.of_connections(np.array([column]), needed)
+    replaced = operator.worth.of_connections(np.array(held), operator.book.quantity[row, held])
+    assert answer.margin == pytest.approx(float(gained[0] - replaced.sum()))
     assert answer.gain == pytest.approx((answer.acceptance - adoption) * answer.margin)
     as_new = there.answer(client_id, offer_id, Change.NEW)
     assert (as_new.acceptance, as_new.adoption) == (0, 0)
@@ -250,8 +254,9 @@ def test_questions_that_have_no_answer(truth: Truth) -> None:
     there = truth.at(FROM_MONTH)
     with pytest.raises(KeyError):
         there.answer("nobody", "loyalty")
-    with pytest.raises(ValueError, match="retain"):
-        there.answer("c0000000", "loyalty", Change.RETAIN)
+    row, column = np.argwhere(~there.moment.ready)[0]
+    with pytest.raises(ValueError, match="does not have"):
+        there.keeping(there.client_ids[row], there.offer_ids[column])
     with pytest.raises(ValueError, match="slot"):
         there.answer("c0000000", "loyalty", context=Context(slot=9))
     with pytest.raises(ValueError, match="month"):
@@ -260,18 +265,6 @@ def test_questions_that_have_no_answer(truth: Truth) -> None:
         truth.adoption_within(datetime(2026, 3, 2, tzinfo=UTC), 30)
     with pytest.raises(ValueError, match="cut"):
         truth.adoption_within(truth.starts_at(FROM_MONTH + 2), 90)
-
-
-def test_seats_and_renewals_have_their_truth(truth: Truth, world: World) -> None:
-    there = truth.at(FROM_MONTH)
-    held = np.argwhere(there.moment.ready)
-    expands, renews = [], []
-    for row, column in held.tolist():
-        pair = there.client_ids[row], there.offer_ids[column]
-        expands.append(there.answer(*pair, Change.EXPAND).adoption)
-        renews.append(there.answer(*pair, Change.RENEW).adoption)
-    assert set(expands) == {0.0, world.appetite.adjust}
-    assert set(renews) == {0.0, world.appetite.renewal}
 
 
 def test_adoption_within_a_horizon_is_as_probable_as_the_truth_says(

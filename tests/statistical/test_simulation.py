@@ -208,8 +208,7 @@ def _check_frequencies(probabilities: np.ndarray, happened: np.ndarray, n_groups
 
 def _is_taken(month: Month) -> np.ndarray:
     is_taken = np.zeros_like(month.visits.is_seen)
-    shown = month.adoptions.visits >= 0
-    is_taken[month.adoptions.visits[shown], month.adoptions.slots[shown]] = True
+    is_taken[month.taken.visits, month.taken.slots] = True
     return is_taken
 
 
@@ -234,7 +233,9 @@ def test_what_each_role_may_do_decides_about_activation(
     for lived in months:
         visits = lived.month.visits
         mine = operator.members.roles[visits.members] == role
-        lift = lived.chances.lift[visits.rows[:, None], np.maximum(visits.offers, 0)] * trust
+        lift = lived.chances.lift.copy()
+        lived.month.moment.services.spread(lived.month.moment.services.lift, np.arange(len(lift)), lift)
+        lift = lift[visits.rows[:, None], np.maximum(visits.offers, 0)] * trust
         expected += (lift * visits.is_seen)[mine].sum() * (1 - confirmed)
         happened += lived.month.reactions.is_applied[mine].sum()
     assert expected > 5

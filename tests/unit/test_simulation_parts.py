@@ -23,7 +23,7 @@ from recsys.simulation.sections import Logging, LoggingKind, Misconduct, Reprici
 from recsys.simulation.streams import Purpose, Streams
 from recsys.simulation.timeline import make_timeline
 from recsys.simulation.world import World, check_world
-from recsys.simulation.worth import expected_margins
+from recsys.simulation.worth import expected_margins, months_kept
 
 DEMO = Path(__file__).parents[2] / "datasets" / "demo"
 
@@ -148,6 +148,18 @@ def test_margins_count_the_months_that_a_service_stays(world: World, catalogue: 
         assert margins[offer] == pytest.approx(operator.shelf.margins[offer] * (1 + stays + stays**2))
 
 
+def test_a_service_in_trouble_is_kept_for_fewer_months(world: World) -> None:
+    """By hand: one month surely, then (1 - leave)(1 - d), in trouble or settled."""
+    plain = changed(world, "life", leave=0.0, leave_in_trouble=0.2, settle=0.5)
+    plain = changed(plain, "appetite", disconnection=0.1, disconnection_in_trouble=0.5)
+    free = np.ones((1, 3))
+    assert months_kept(plain, free, is_in_trouble=False) == pytest.approx(1 + 0.9 + 0.81)
+    stays = 0.8 * 0.5
+    later = stays * (0.5 * 0.9 + 0.5 * stays)
+    assert months_kept(plain, free, is_in_trouble=True) == pytest.approx(1 + stays + later)
+    assert months_kept(plain, 0 * free, is_in_trouble=False) == pytest.approx(3)
+
+
 def test_the_same_key_draws_the_same_number_for_every_purpose_apart() -> None:
     keys = np.arange(1, 50_001)
     one = Streams(7).uniforms(Purpose.DATES, 3, keys)
@@ -244,10 +256,11 @@ def test_regional_prices_are_added_where_there_were_none(catalogue: Catalogue, w
 
 
 def test_a_world_that_says_nothing_new_is_a_plain_one(world: World, catalogue: Catalogue) -> None:
-    """The defaults switch everything off but uniform lists and own wishes."""
+    """The defaults switch everything off but uniform lists, own wishes and what keeps lists decent."""
     kept = ("new", "prospects", "staff_unknown", "revenue_unknown", "profiling_off", "vip", "grouped")
     values = world.model_dump(exclude={"calls", "facts", "prices", "misconduct", "feed", "logging", "face"})
     values["population"] = {name: values["population"][name] for name in kept}
+    del values["aftersales"], values["loyalty_offer"], values["portal"]["complaint_days"]
     for section, added in (
         ("life", ("come_back", "closing_months")),
         ("portal", ("trust", "attention_spread", "fatigue", "recovery", "confirmed", "delay_days")),
@@ -267,7 +280,10 @@ def test_a_world_that_says_nothing_new_is_a_plain_one(world: World, catalogue: C
     tables = record_world(plain, catalogue, lambda _: None)
     assert set(tables["decisions"]["policy_version"]) == {"uniform-1"}
     assert set(tables["holdings"]["quantity"]) == {1}
-    assert tables["holdings"]["term_ends_on"].null_count() == len(tables["holdings"])
+    # Without terms and seats only a retention is left to be offered.
+    assert set(tables["decision_items"]["change"]) <= {"new", "upgrade", "retain"}
+    bound = tables["holdings"].filter(pl.col("term_ends_on").is_not_null())
+    assert bound["holding_id"].n_unique() <= 5
     assert tables["events"]["event_id"].is_unique().all()
     assert tables["offers"]["offer_id"].is_unique().all()
     applied, activated = (

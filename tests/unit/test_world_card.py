@@ -83,7 +83,7 @@ ROWS: Mapping[str, list[dict[str, object]]] = {
     ],
     "decision_items": [
         {"decision_id": "d1", "slot": 1, "offer_id": "a", "change": "new", "logging_probability": 1.0},
-        {"decision_id": "d1", "slot": 2, "offer_id": "b", "change": "new", "logging_probability": 1.0},
+        {"decision_id": "d1", "slot": 2, "offer_id": "b", "change": "renew", "logging_probability": 1.0},
         {"decision_id": "d2", "slot": 1, "offer_id": "a", "change": "new", "logging_probability": 0.5},
     ],
     "events": [
@@ -164,6 +164,13 @@ def test_policies_come_in_their_order_and_a_deterministic_one_shows(card: Card) 
         ("random-1", 0.0),
     ]
     assert [policy.first_on for policy in card.policies] == [date(2026, 2, 1), date(2026, 3, 1)]
+
+
+def test_impressions_are_told_apart_by_what_they_would_change(card: Card) -> None:
+    assert [(one.change, one.share, one.acceptance) for one in card.shown] == [
+        ("new", 0.5, 1.0),
+        ("renew", 0.5, 0.0),
+    ]
 
 
 def test_complaints_stand_beside_impressions(card: Card) -> None:

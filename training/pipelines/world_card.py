@@ -21,6 +21,7 @@ def render_card(card: Card) -> str:
         "services added, share of clients by month": list(_months(card)),
         **{f"by {name}": list(_segments(segments)) for name, segments in card.segments.items()},
         "policies of the log": list(_policies(card)),
+        "what the offers seen would change": list(_shown(card)),
         "complaints per 1,000 impressions, the suppliers that stand out": list(_suppliers(card)),
     }
     return "\n".join(
@@ -89,6 +90,12 @@ def _policies(card: Card) -> Iterator[str]:
         months = f"{policy.first_on:%Y-%m} to {policy.last_on:%Y-%m}"
         share, accepted = f"{policy.certain:.0%} certain", f"{_percent(policy.acceptance)} accepted"
         yield f"{policy.version:<16}{months}{policy.n_decisions:>11,} lists{share:>14}{accepted:>15}"
+
+
+def _shown(card: Card) -> Iterator[str]:
+    for figures in card.shown:
+        accepted = _percent(figures.acceptance)
+        yield f"{figures.change:<10}{figures.share:>7.1%} of impressions{accepted:>9} accepted"
 
 
 def _suppliers(card: Card) -> Iterator[str]:

@@ -203,7 +203,7 @@ def score_online(world: World, catalogue: Catalogue, dataset: Dataset, models: S
     """Roll models out: each fills every list of the last six months, fitted once on what was known before.
 
     All rollouts share the luck that lists cannot change. The oracle shows what is most likely to be
-    accepted.
+    accepted. Lists offer what models score, new services and higher editions, and no change of what is held.
 
     Args:
         world: The world, of more than six months.
@@ -212,7 +212,8 @@ def score_online(world: World, catalogue: Catalogue, dataset: Dataset, models: S
         models: Names of models.
     """
     from_month = world.n_months - ROLLOUT_MONTHS
-    rollouts = Rollouts(world, catalogue, from_month)
+    without_changes = world.aftersales.model_copy(update={"share": 0.0})
+    rollouts = Rollouts(world.model_copy(update={"aftersales": without_changes}), catalogue, from_month)
     training = take_training(dataset, Truth(world, catalogue).starts_at(from_month))[1]
     outcomes: dict[str, Rollout] = {}
     for name in models:
