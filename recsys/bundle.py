@@ -20,7 +20,7 @@ from uuid import uuid4
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from recsys.config import RunConfig
 from recsys.domain import Target
@@ -31,7 +31,9 @@ from recsys.errors import (
     CorruptBundleError,
     IncompatibleBundleError,
 )
+from recsys.features.builder import spec_of
 from recsys.features.population import Population
+from recsys.features.spec import SPEC_VERSION
 from recsys.models.base import Arrays, OfferIndex, Scorer
 from recsys.models.calibration import Calibration
 from recsys.models.popularity import Popularity, PopularityParams
@@ -79,6 +81,18 @@ class ModelEntry(RunConfig):
     params: dict[str, JsonValue]
 
 
+class FeaturesEntry(RunConfig):
+    """What a bundle's population was counted for.
+
+    Attributes:
+        version: Version of the features; see `recsys.features.spec.SPEC_VERSION`.
+        spec_digest: Digest of their names, units and ranges.
+    """
+
+    version: int
+    spec_digest: str
+
+
 class Manifest(Provenance):
     """Everything a bundle says of itself.
 
@@ -89,6 +103,7 @@ class Manifest(Provenance):
         fallback: Popularity, for the others.
         offer_ids: The offers, in the order of the arrays' columns.
         files: SHA-256 of every file but the manifest, by name.
+        features: The features that the population is for; None in a bundle without one.
     """
 
     format_version: int
@@ -97,6 +112,15 @@ class Manifest(Provenance):
     fallback: ModelEntry
     offer_ids: tuple[str, ...]
     files: dict[str, str]
+    features: FeaturesEntry | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a bundle without a population has the manifest that it always had
+        values: dict[str, object] = serialize(self)
+        if self.features is None:
+            del values["features"]
+        return values
 
     @property
     def version(self) -> str:
@@ -154,6 +178,7 @@ def save_bundle(
         fallback=_entry_of(recommender.fallback),
         offer_ids=recommender.offers.offer_ids,
         files={name: _sha256(content) for name, content in sorted(contents.items())},
+        features=None if population is None else _features_of(population),
     )
     folder = out / manifest.version
     if folder.exists():
@@ -168,7 +193,8 @@ def load_bundle(path: Path) -> Bundle:
 
     Raises:
         BundleNotFoundError: There is no bundle at that place.
-        IncompatibleBundleError: Another format version wrote it: fit again.
+        IncompatibleBundleError: Another format version wrote it, or its population is for other features
+            than this program builds: fit again.
         CorruptBundleError: It is truncated or edited, or holds files or types it must not hold.
     """
     manifest = _read_manifest(path)
@@ -188,9 +214,11 @@ def load_bundle(path: Path) -> Bundle:
     try:
         found = arrays[_POPULATION]
         population = Population.restore(manifest.offer_ids, found) if found else None
-        return Bundle(manifest.version, manifest, _recommender_of(manifest, arrays), population)
+        recommender = _recommender_of(manifest, arrays)
     except (KeyError, ValueError, ConfigError) as error:
         raise CorruptBundleError(f"bundle {path}: its content does not fit together: {error}") from error
+    _check_features(path, manifest.features, None if population is None else _features_of(population))
+    return Bundle(manifest.version, manifest, recommender, population)
 
 
 def newest_bundle(folder: Path) -> Path:
@@ -270,6 +298,27 @@ def _read_manifest(path: Path) -> Manifest:
     if _manifest_bytes(manifest) != content:
         raise CorruptBundleError(f"bundle {path}: {MANIFEST} was edited after it was written")
     return manifest
+
+
+def _features_of(population: Population) -> FeaturesEntry:
+    return FeaturesEntry(version=SPEC_VERSION, spec_digest=spec_of(population.need_groups).digest)
+
+
+def _check_features(path: Path, fitted: FeaturesEntry | None, built: FeaturesEntry | None) -> None:
+    """Refuse a bundle that was fitted for other features than this program builds."""
+    if fitted == built:
+        return
+    if built is None:
+        raise CorruptBundleError(f"bundle {path}: {MANIFEST} names features, but there is no population")
+    names = ["features it does not name" if each is None else _name_of(each) for each in (fitted, built)]
+    raise IncompatibleBundleError(
+        f"bundle {path} was fitted for {names[0]}, this program builds {names[1]}: fit again,"
+        " or use the program that fitted it"
+    )
+
+
+def _name_of(features: FeaturesEntry) -> str:
+    return f"features of version {features.version} (digest {features.spec_digest[:8]})"
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""What a client's past leaves in its state: monthly figures, counts of events, the latest complaint."""
+"""What a client's past leaves in its state: monthly figures, counts of events and contacts, a complaint."""
 
 from __future__ import annotations
 
@@ -67,6 +67,33 @@ NO_ACTIVITY = Activity()
 
 
 @dataclass(frozen=True, slots=True)
+class Contacts:
+    """How often what was shown, clicked, applied for or activated, when, where and with whom.
+
+    Parallel tuples, one entry per combination of the first five, ascending, each once. An hour is the
+    finest time that is kept.
+
+    Attributes:
+        hours: Hours since 1970 in UTC; see `hour_of`.
+        offer_ids: The offer; empty where an event named none.
+        event_types: Values of `recsys.domain.EventType`: impression, click, application or activation.
+        placement_ids: Where the decision that the event names was shown; empty where it names none.
+        member_ids: Whom the event names, else whom its decision was made for; empty where neither is known.
+        counts: Number of events, ≥1.
+    """
+
+    hours: tuple[int, ...] = ()
+    offer_ids: tuple[str, ...] = ()
+    event_types: tuple[str, ...] = ()
+    placement_ids: tuple[str, ...] = ()
+    member_ids: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+
+
+NO_CONTACTS = Contacts()
+
+
+@dataclass(frozen=True, slots=True)
 class Complaint:
     """The latest complaint of a client.
 
@@ -81,19 +108,22 @@ class Complaint:
     offer_id: str | None = None
 
 
-_Parts = tuple[tuple[MonthFigures, ...], Activity, Complaint | None]
+_Figures = tuple[tuple[MonthFigures, ...], Activity]
+_COMPLAINT_KEY = ',"complaint":'
+_CONTACTS_KEY = ',"contacts":'
 
 
 class History:
-    """Months, activity and the latest complaint; read from JSON only when something of it is asked for.
+    """Months, activity, the latest complaint and contacts; each read from JSON when it is asked for.
 
-    Every decision reads a state and few read its history, so what a store hands out stays text until then.
-    Two histories of the same content are equal, read or not.
+    Every decision reads a state and few read all of its history, so what a store hands out stays text
+    until then. Two histories of the same content are equal, read or not.
 
     Args:
         months: Figures of the latest months known, oldest first.
         activity: Counts of events.
         complaint: The latest one.
+        contacts: What was shown and what came of it, by placement and member.
         unread: All of that as `to_json` wrote it, instead.
 
     Example:
@@ -103,84 +133,132 @@ class History:
         (True, 500)
     """
 
-    __slots__ = ("_json", "_parts")
+    __slots__ = ("_complaint", "_contacts", "_figures", "_unread")
 
     def __init__(
         self,
         months: tuple[MonthFigures, ...] = (),
         activity: Activity = NO_ACTIVITY,
         complaint: Complaint | None = None,
+        contacts: Contacts = NO_CONTACTS,
         unread: bytes | str = b"",
     ) -> None:
-        self._parts: _Parts | None = None if unread else (months, activity, complaint)
-        self._json = unread
+        self._unread = unread
+        # each part is its value or, as long as nobody asked for it, its text
+        self._figures: _Figures | str = (months, activity)
+        self._complaint: Complaint | str | None = complaint
+        self._contacts: Contacts | str = contacts
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Self:
-        """The history that `to_json` wrote."""
+        """The history that `to_json` wrote; one written before contacts were kept has none."""
         return cls(unread=text)
 
     def to_json(self) -> bytes:
-        """One JSON object: months as lists in the order of `MonthFigures`, activity as its four lists."""
-        if self._json:
-            return self._json.encode() if isinstance(self._json, str) else self._json
-        months, activity, complaint = self._read()
+        """One JSON object: months as lists in the order of `MonthFigures`, counts as lists of columns."""
+        unread = self._unread
+        if unread:
+            return unread.encode() if isinstance(unread, str) else unread
+        activity, contacts = self.activity, self.contacts
         return orjson.dumps(
             {
-                "months": [list(month) for month in months],
+                "months": [list(month) for month in self.months],
                 "activity": [activity.hours, activity.offer_ids, activity.event_types, activity.counts],
-                "complaint": complaint,
+                "complaint": self.complaint,
+                "contacts": [getattr(contacts, name) for name in Contacts.__slots__],
             }
         )
 
     @property
     def months(self) -> tuple[MonthFigures, ...]:
         """Figures of the latest months known, oldest first."""
-        return self._read()[0]
+        return self._read_figures()[0]
 
     @property
     def activity(self) -> Activity:
         """Counts of events."""
-        return self._read()[1]
+        return self._read_figures()[1]
 
     @property
     def complaint(self) -> Complaint | None:
         """The latest complaint."""
-        return self._read()[2]
+        self._split()
+        found = self._complaint
+        if isinstance(found, str):
+            self._complaint = found = _complaint_of(found)
+        return found
 
-    def _read(self) -> _Parts:
-        if self._parts is None:
-            self._parts = _parts_of(self._json)
-        return self._parts
+    @property
+    def contacts(self) -> Contacts:
+        """What was shown and what came of it, by placement and member."""
+        self._split()
+        found = self._contacts
+        if isinstance(found, str):
+            self._contacts = found = _contacts_of(found)
+        return found
+
+    def _read_figures(self) -> _Figures:
+        self._split()
+        found = self._figures
+        if isinstance(found, str):
+            self._figures = found = _figures_of(found)
+        return found
+
+    def _split(self) -> None:
+        """Cut an unread text into its parts, each a JSON text of its own.
+
+        Two threads may both do it: each leaves the parts complete before it gives the text up.
+        """
+        unread = self._unread
+        if not unread:
+            return
+        text = unread if isinstance(unread, str) else unread.decode()
+        # inside a text of JSON a quote is escaped, so a key can only be the key
+        figures, _, rest = text[:-1].partition(_COMPLAINT_KEY)
+        complaint, key, contacts = rest.partition(_CONTACTS_KEY)
+        self._complaint = complaint
+        self._contacts = contacts if key else NO_CONTACTS
+        self._figures = figures + "}"
+        self._unread = b""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, History):
             return NotImplemented
-        return self is other or self._read() == other._read()
+        return self is other or self._values() == other._values()
 
     def __hash__(self) -> int:
-        return hash(self._read())
+        return hash(self._values())
+
+    def _values(self) -> tuple[_Figures, Complaint | None, Contacts]:
+        return (self._read_figures(), self.complaint, self.contacts)
 
     def __repr__(self) -> str:
-        months, activity, complaint = self._read()
-        return f"History(months={months!r}, activity={activity!r}, complaint={complaint!r})"
+        (months, activity), complaint, contacts = self._values()
+        return f"History({months=!r}, {activity=!r}, {complaint=!r}, {contacts=!r})"
 
 
 NO_HISTORY = History()
 
 
-def _parts_of(text: bytes | str) -> _Parts:
+def _figures_of(text: str) -> _Figures:
     values = orjson.loads(text)
-    activity, complaint = values["activity"], values["complaint"]
+    activity = values["activity"]
     return (
         tuple([MonthFigures(date.fromisoformat(day), *figures) for day, *figures in values["months"]]),
         Activity(*map(tuple, activity)) if activity[0] else NO_ACTIVITY,
-        None
-        if complaint is None
-        else Complaint(
-            datetime.fromisoformat(complaint["complained_at"]), complaint["topic"], complaint["offer_id"]
-        ),
     )
+
+
+def _complaint_of(text: str) -> Complaint | None:
+    values = orjson.loads(text)
+    if values is None:
+        return None
+    return Complaint(datetime.fromisoformat(values["complained_at"]), values["topic"], values["offer_id"])
+
+
+def _contacts_of(text: str) -> Contacts:
+    columns = orjson.loads(text)
+    return Contacts(*map(tuple, columns)) if columns[0] else NO_CONTACTS
 
 
 def hour_of(instant: datetime) -> int:
@@ -191,3 +269,13 @@ def hour_of(instant: datetime) -> int:
         25
     """
     return (instant - _EPOCH) // _HOUR
+
+
+def start_of(hour: int) -> datetime:
+    """The instant at which an hour since 1970 in UTC begins.
+
+    Example:
+        >>> start_of(25).isoformat()
+        '1970-01-02T01:00:00+00:00'
+    """
+    return _EPOCH + hour * _HOUR

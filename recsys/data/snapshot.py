@@ -12,7 +12,7 @@ import polars as pl
 
 from recsys.data.dataset import Dataset
 from recsys.data.offers import offers_from_rows
-from recsys.data.replay import replay
+from recsys.data.replay import collector_paused, replay
 from recsys.domain import ClientState, HoldingsKind, Offer
 from recsys.tables import table_named
 
@@ -41,7 +41,7 @@ class Snapshot:
     holdings_kind: HoldingsKind
 
 
-def take_snapshot(dataset: Dataset, as_of: datetime) -> Snapshot:
+def take_snapshot(dataset: Dataset, as_of: datetime, *, has_contacts: bool = False) -> Snapshot:
     """The world as it was known at an instant.
 
     A client is in it when a version of its profile is valid then; of versions with one valid_from the
@@ -51,6 +51,7 @@ def take_snapshot(dataset: Dataset, as_of: datetime) -> Snapshot:
     Args:
         dataset: Validated tables.
         as_of: The information cut-off, aware; see `parse_as_of`.
+        has_contacts: Whether the states carry contacts, which no model reads and every decision may.
 
     Raises:
         ValueError: as_of is naive.
@@ -60,8 +61,9 @@ def take_snapshot(dataset: Dataset, as_of: datetime) -> Snapshot:
     as_of = as_of.astimezone(UTC)
     clients = valid_clients(dataset, as_of)
     moments = clients.select("client_id", pl.lit(as_of).alias("at"))
-    states = tuple(replay(dataset, moments))
-    offers = _offers(dataset, as_of)
+    with collector_paused():
+        states = tuple(replay(dataset, moments, has_contacts=has_contacts))
+    offers = offers_at(dataset, as_of)
     return Snapshot(
         as_of=as_of,
         states=states,
@@ -135,7 +137,9 @@ def _latest(frame: pl.DataFrame, key: tuple[str, ...], as_of: datetime) -> pl.Da
     )
 
 
-def _offers(dataset: Dataset, as_of: datetime) -> tuple[Offer, ...]:
+def offers_at(dataset: Dataset, as_of: datetime) -> tuple[Offer, ...]:
+    """Every offer known at an instant, as known then, by offer_id."""
+
     def rows(name: str) -> Iterable[Mapping[str, object]]:
         frame = dataset.tables.get(name)
         return () if frame is None else _latest(frame, table_named(name).key, as_of).iter_rows(named=True)

@@ -7,12 +7,23 @@ A state is the fold of what was recorded. Neither the order in which events arri
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from recsys.domain import ClientState, Dismissal, DismissalReason, Event, EventType, Holding
-from recsys.history import NO_ACTIVITY, Activity, Complaint, History, MonthFigures, hour_of
+from recsys.history import (
+    NO_ACTIVITY,
+    NO_CONTACTS,
+    Activity,
+    Complaint,
+    Contacts,
+    History,
+    MonthFigures,
+    hour_of,
+)
 
 N_MONTHS = 16
 """Months kept: a year, and what a stage compares it with."""
@@ -23,22 +34,58 @@ ACTIVITY_HOURS = 90 * 24
 N_ACTIVITY = 1_000
 """Entries of `Activity` kept; of a busier client the newest."""
 
+N_CONTACTS = 1_000
+"""Entries of `Contacts` kept; of a busier client the newest."""
+
+CONTACT_TYPES = (EventType.IMPRESSION, EventType.CLICK, EventType.APPLICATION, EventType.ACTIVATION)
+"""What `Contacts` counts: what a contact policy limits, and what may lift its limits."""
+
 Entry = tuple[int, str, str, int]
 """Hour, offer, type of event, number of events."""
 
+ContactEntry = tuple[int, str, str, str, str, int]
+"""Hour, offer, type of event, placement, member, number of events."""
 
-def apply_events(state: ClientState, events: Sequence[Event], known_at: datetime) -> ClientState:
+
+class Showing(NamedTuple):
+    """Where and to whom the list of a decision was shown.
+
+    Attributes:
+        placement_id: Where.
+        member_id: To whom, where known.
+    """
+
+    placement_id: str
+    member_id: str | None
+
+
+NO_SHOWINGS: Mapping[str, Showing] = MappingProxyType({})
+
+
+def apply_events(
+    state: ClientState,
+    events: Sequence[Event],
+    known_at: datetime,
+    showings: Mapping[str, Showing] = NO_SHOWINGS,
+) -> ClientState:
     """The state after events became known, whatever their order; each event must be new.
 
     Every event of the last 90 days is counted. Of dismissals of one offer the latest holds, and of
     complaints the latest. Holdings change by holdings, never by events: an activation that the operator's
     systems did not confirm connects nothing.
+
+    Args:
+        state: The state before.
+        events: What became known.
+        known_at: When.
+        showings: By decision_id, for the decisions that the events name, as far as they are known.
     """
     known = state.history
     history = History(
         known.months,
         count_activity(known.activity, map(_entry, events)),
         _latest_complaint(known.complaint, events),
+        count_contacts(known.contacts, _contact_entries(events, showings)),
     )
     changed = replace(state, dismissals=_with_dismissals(state.dismissals, events), history=history)
     return forget(changed, known_at)
@@ -52,20 +99,45 @@ def count_activity(activity: Activity, entries: Iterable[Entry]) -> Activity:
         >>> count_activity(activity, [(7, "pbx", "click", 1)])
         Activity(hours=(5, 7), offer_ids=('pbx', 'pbx'), event_types=('impression', 'click'), counts=(2, 2))
     """
-    counts = {
-        (hour, offer_id, event_type): n
-        for hour, offer_id, event_type, n in zip(
-            activity.hours, activity.offer_ids, activity.event_types, activity.counts, strict=True
-        )
-    }
-    for hour, offer_id, event_type, n in entries:
-        key = (hour, offer_id, event_type)
-        counts[key] = counts.get(key, 0) + n
-    if not counts:
-        return NO_ACTIVITY
+    columns = (activity.hours, activity.offer_ids, activity.event_types)
+    added = _added(columns, activity.counts, entries, N_ACTIVITY)
+    return Activity(*added) if added else NO_ACTIVITY
+
+
+def count_contacts(contacts: Contacts, entries: Iterable[ContactEntry]) -> Contacts:
+    """Contacts with further counts; of more than `N_CONTACTS` entries the last.
+
+    Example:
+        >>> count_contacts(Contacts(), [(7, "pbx", "click", "home", "m1", 1)])  # doctest: +ELLIPSIS
+        Contacts(hours=(7,), offer_ids=('pbx',), event_types=('click',), placement_ids=('home',), ...)
+    """
+    columns = (
+        contacts.hours,
+        contacts.offer_ids,
+        contacts.event_types,
+        contacts.placement_ids,
+        contacts.member_ids,
+    )
+    added = _added(columns, contacts.counts, entries, N_CONTACTS)
+    return Contacts(*added) if added else NO_CONTACTS
+
+
+def _added(
+    columns: tuple[tuple[Any, ...], ...],
+    counts: tuple[int, ...],
+    entries: Iterable[tuple[Any, ...]],
+    n_most: int,
+) -> tuple[tuple[Any, ...], ...]:
+    """The columns of a key and its counts after adding entries, each a key and a number; none if empty."""
+    n_by_key = dict(zip(zip(*columns, strict=True), counts, strict=True))
+    for *values, n in entries:
+        key = tuple(values)
+        n_by_key[key] = n_by_key.get(key, 0) + n
+    if not n_by_key:
+        return ()
     # Dropping the first entries commutes with adding: what is among the last at the end always was.
-    entries = sorted((*key, n) for key, n in counts.items())[-N_ACTIVITY:]
-    return Activity(*zip(*entries, strict=True))
+    latest = sorted(n_by_key)[-n_most:]
+    return (*zip(*latest, strict=True), tuple([n_by_key[key] for key in latest]))
 
 
 def put_holdings(state: ClientState, holdings: Iterable[Holding], known_at: datetime) -> ClientState:
@@ -82,7 +154,7 @@ def put_months(state: ClientState, months: Iterable[MonthFigures]) -> ClientStat
     known = {month.month_on: month for month in history.months}
     known.update((month.month_on, month) for month in months)
     latest = tuple([known[month_on] for month_on in sorted(known)[-N_MONTHS:]])
-    return replace(state, history=History(latest, history.activity, history.complaint))
+    return replace(state, history=History(latest, history.activity, history.complaint, history.contacts))
 
 
 def settle(state: ClientState, now: datetime) -> ClientState:
@@ -114,29 +186,49 @@ def settle(state: ClientState, now: datetime) -> ClientState:
 def present(state: ClientState, now: datetime) -> ClientState:
     """The state that decisions read at an instant: settled, and without what is only announced."""
     state = settle(state, now)
-    if all(held.connected_at <= now for held in state.holdings):
+    # the oldest stands first
+    if not state.holdings or state.holdings[-1].connected_at <= now:
         return state
     return replace(state, holdings=tuple([held for held in state.holdings if held.connected_at <= now]))
 
 
 def forget(state: ClientState, now: datetime) -> ClientState:
     """The state without counts of events older than 90 days; the same object when there are none."""
-    history = state.history
-    activity, oldest = history.activity, hour_of(now) - ACTIVITY_HOURS
-    if not activity.hours or activity.hours[0] > oldest:
+    history, oldest = state.history, hour_of(now) - ACTIVITY_HOURS
+    activity, contacts = history.activity, history.contacts
+    if not any(hours and hours[0] <= oldest for hours in (activity.hours, contacts.hours)):
         return state
-    first = bisect_right(activity.hours, oldest)
-    recent = Activity(
-        activity.hours[first:],
-        activity.offer_ids[first:],
-        activity.event_types[first:],
-        activity.counts[first:],
+    recent = History(
+        history.months,
+        Activity(*_since(activity, bisect_right(activity.hours, oldest))),
+        history.complaint,
+        Contacts(*_since(contacts, bisect_right(contacts.hours, oldest))),
     )
-    return replace(state, history=History(history.months, recent, history.complaint))
+    return replace(state, history=recent)
+
+
+def _since(counted: Activity | Contacts, first: int) -> Iterable[tuple[Any, ...]]:
+    return [getattr(counted, column)[first:] for column in counted.__slots__]
 
 
 def _entry(event: Event) -> Entry:
     return (hour_of(event.occurred_at), event.offer_id or "", event.event_type.value, 1)
+
+
+def _contact_entries(events: Sequence[Event], showings: Mapping[str, Showing]) -> Iterable[ContactEntry]:
+    for event in events:
+        if event.event_type not in CONTACT_TYPES:
+            continue
+        showing = None if event.decision_id is None else showings.get(event.decision_id)
+        placement_id, shown_to = ("", None) if showing is None else showing
+        yield (
+            hour_of(event.occurred_at),
+            event.offer_id or "",
+            event.event_type.value,
+            placement_id,
+            event.member_id or shown_to or "",
+            1,
+        )
 
 
 def _with_dismissals(stored: tuple[Dismissal, ...], events: Sequence[Event]) -> tuple[Dismissal, ...]:

@@ -93,6 +93,7 @@ def _holding(
 
 def _profile(values: dict[str, Any]) -> Profile:
     since = values["client_since_on"]
+    reviewed = values.get("vip_reviewed_on")  # states written earlier say nothing of it
     return Profile(
         name=values["name"],
         legal_form=_LEGAL_FORMS[values["legal_form"]],
@@ -104,6 +105,7 @@ def _profile(values: dict[str, Any]) -> Profile:
         revenue_minor=values["revenue_minor"],
         client_since_on=None if since is None else date.fromisoformat(since),
         is_vip=values["is_vip"],
+        vip_reviewed_on=None if reviewed is None else date.fromisoformat(reviewed),
         loyalty_points=values["loyalty_points"],
         account_group_id=values["account_group_id"],
         tags=tuple(values["tags"]),

@@ -9,9 +9,9 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.state import forget, present
+from recsys.data.state import present
 from recsys.domain import ClientState, Offer
-from recsys.features.client import ClientFamily
+from recsys.features.client import ClientFamily, client_features, recent_activity
 from recsys.features.lifecycle import StageThresholds
 from recsys.features.offer import OFFER_FEATURES, OfferFamily
 from recsys.features.pair import PAIR_FEATURES, PairFamily
@@ -19,6 +19,15 @@ from recsys.features.population import Population, need_groups_of
 from recsys.features.spec import FeatureSpec
 
 FloatArray = NDArray[np.float64]
+
+
+def spec_of(need_groups: Sequence[str]) -> FeatureSpec:
+    """The features that this program builds.
+
+    Args:
+        need_groups: Those of the population, or without one of the catalogue.
+    """
+    return FeatureSpec(client_features(need_groups), (*OFFER_FEATURES, *PAIR_FEATURES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +62,10 @@ class FeatureBuilder:
         self._client = ClientFamily(offers, need_groups, thresholds)
         self._offers = OfferFamily(offers, population)
         self._pair = PairFamily(self._offers, population)
-        self._template = np.concatenate([self._offers.template, self._pair.template])
+        # what the families write, the offers' rows first, in one array that costs one copy
+        self._template = np.concatenate([self._offers.template.reshape(-1), self._pair.template])
         self.offer_ids = tuple(self._offers.positions)
-        self.spec = FeatureSpec(self._client.features, (*OFFER_FEATURES, *PAIR_FEATURES))
+        self.spec = spec_of(need_groups)
 
     def client_row(self, state: ClientState, now: datetime) -> FloatArray:
         """The client's own numbers, shape (n_client_features,); NaN = unknown.
@@ -64,12 +74,13 @@ class FeatureBuilder:
             state: What is stored of the client, or what the history says of it.
             now: The moment, aware.
         """
-        return self._client.row(forget(present(state, now), now), now)
+        return self._client.row(present(state, now), recent_activity(state, now), now)
 
     def rows(self, state: ClientState, now: datetime) -> FeatureRows:
         """The client's own numbers and those with every offer; arguments as in `client_row`."""
-        state = forget(present(state, now), now)
-        block = self._template.copy()
+        state, activity = present(state, now), recent_activity(state, now)
+        cells, n_offers = self._template.copy(), len(self.offer_ids)
+        block = cells[:-1].reshape(len(self.spec.pair), n_offers)
         self._offers.fill(block[: len(OFFER_FEATURES)], now)
-        self._pair.fill(block[len(OFFER_FEATURES) :], state, now)
-        return FeatureRows(self._client.row(state, now), block.T)
+        self._pair.fill(cells[len(OFFER_FEATURES) * n_offers :], state, activity, now)
+        return FeatureRows(self._client.row(state, activity, now), block.T)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.state import ACTIVITY_HOURS
 from recsys.domain import ClientState, EventType, LegalForm, Offer, Profile, Size, Stage
 from recsys.features.lifecycle import (
     StageThresholds,
-    change_of,
+    months_compared,
     n_sims,
-    spend_minor,
+    relative_change,
     stage_of,
     traffic,
 )
@@ -36,6 +38,7 @@ _COUNTED = (
     EventType.ACTIVATION,
     EventType.COMPLAINT,
 )
+_COUNTED_NAMES = [each.value for each in _COUNTED]
 _INDUSTRIES = "ABCDEFGHIJKLMNOPQRS"
 _SIZE_RANKS = {Size.MICRO: 1.0, Size.SMALL: 2.0, Size.MEDIUM: 3.0, Size.LARGE: 4.0}
 _FORM_CODES = {
@@ -110,6 +113,16 @@ def traits_of(profile: Profile | None) -> tuple[str, ...]:
     return tuple(f"{key}={value}" for key, value in facts if value is not None) + profile.tags
 
 
+def client_features(need_groups: Sequence[str]) -> tuple[Feature, ...]:
+    """The features of a client's row.
+
+    Args:
+        need_groups: Groups whose holdings are counted, one feature each.
+    """
+    groups = [f"n_holdings_in_{group}" for group in need_groups]
+    return (*_PROFILE, *_MONTHS, *_HISTORY, *counts([*groups, "n_holdings_in_other"]))
+
+
 class ClientFamily:
     """Builds the row of a client.
 
@@ -129,116 +142,116 @@ class ClientFamily:
             offer.offer_id: places[offer.need_group] for offer in offers if offer.need_group in places
         }
         self._thresholds = thresholds
-        self.features = (
-            *_PROFILE,
-            *_MONTHS,
-            *_HISTORY,
-            *counts([*(f"n_holdings_in_{group}" for group in need_groups), "n_holdings_in_other"]),
-        )
 
-    def row(self, state: ClientState, now: datetime) -> FloatArray:
+    def row(self, state: ClientState, activity: Activity, now: datetime) -> FloatArray:
         """The client's numbers.
 
         Args:
-            state: The state as `FeatureBuilder` reads it.
+            state: The state as decisions read it.
+            activity: Its activity within the last 90 days.
             now: The moment, aware.
 
         Returns:
-            Shape (n_features,), in the order of `features`; NaN = unknown.
+            Shape (n_features,), in the order of `client_features`; NaN = unknown.
         """
         today = now.date()
         months = state.history.months
         values = self._profile_values(state, today)
         values += self._month_values(months, today) if months else _NO_MONTHS
-        values += _history_values(state, now)
-        groups = [0.0] * (self._n_groups + 1)
+        values += _history_values(state, activity, now)
+        groups = [0] * (self._n_groups + 1)
         for held in state.holdings:
-            groups[self._group_of.get(held.offer_id, self._n_groups)] += 1.0
+            groups[self._group_of.get(held.offer_id, self._n_groups)] += 1
         values += groups
-        return np.array(values)
+        # NumPy makes None NaN
+        return np.fromiter(values, np.float64, len(values))
 
-    def _profile_values(self, state: ClientState, today: date) -> list[float]:
+    def _profile_values(self, state: ClientState, today: date) -> list[float | None]:
         profile = state.profile or _NOBODY
         since = profile.client_since_on
         return [
             _SIZE_RANKS.get(profile.size, math.nan),
             _FORM_CODES[profile.legal_form],
-            math.nan if profile.industry is None else float(_INDUSTRIES.find(profile.industry)),
-            _known(profile.n_employees),
-            _known(profile.revenue_minor),
-            math.nan if since is None else float((today - since).days),
-            float(profile.loyalty_points),
-            float(profile.is_vip),
-            float(profile.account_group_id is not None),
+            None if profile.industry is None else _INDUSTRIES.find(profile.industry),
+            profile.n_employees,
+            profile.revenue_minor,
+            None if since is None else (today - since).days,
+            profile.loyalty_points,
+            profile.is_vip,
+            profile.account_group_id is not None,
             *_STAGE_FLAGS[stage_of(state, today, self._thresholds)],
         ]
 
-    def _month_values(self, months: Sequence[MonthFigures], today: date) -> list[float]:
-        last, at = months[-1], len(months) - 1
-        sims = n_sims(last)
+    def _month_values(self, months: Sequence[MonthFigures], today: date) -> list[float | None]:
+        last = months[-1]
+        sims, weight = n_sims(last), self._thresholds.megabytes_per_minute
         spends = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
-
-        def paid_traffic(month: MonthFigures) -> int | None:
-            return traffic(month, self._thresholds.megabytes_per_minute)
-
+        bases = months_compared(months, len(months) - 1)
         return [
-            float(len(months)),
-            float((today - last.month_on).days),
-            _known(sims),
-            _known(last.n_sims_employees),
-            _known(last.n_sims_field),
-            _known(last.n_sims_devices),
-            _known(last.spend_minor),
-            sum(spends) / len(spends) if spends else math.nan,
+            len(months),
+            (today - last.month_on).days,
+            sims,
+            last.n_sims_employees,
+            last.n_sims_field,
+            last.n_sims_devices,
+            last.spend_minor,
+            sum(spends) / len(spends) if spends else None,
             _per(last.voice_minutes, sims),
             _per(last.data_megabytes, sims),
             _per(last.n_sms, sims),
-            _known(last.overage_share),
-            _known(last.roaming_share),
-            _known(last.m2m_share),
-            _known(last.overdue_days),
-            _known(change_of(months, at, n_sims)),
-            _known(change_of(months, at, spend_minor)),
-            _known(change_of(months, at, paid_traffic)),
+            last.overage_share,
+            last.roaming_share,
+            last.m2m_share,
+            last.overdue_days,
+            _change(sims, [n_sims(month) for month in bases]),
+            _change(last.spend_minor, [month.spend_minor for month in bases]),
+            _change(traffic(last, weight), [traffic(month, weight) for month in bases]),
         ]
 
 
-_NO_MONTHS = [0.0] + [math.nan] * (len(_MONTHS) - 1)
+_NO_MONTHS: list[float | None] = [0, *([None] * (len(_MONTHS) - 1))]
 
 
-def _history_values(state: ClientState, now: datetime) -> list[float]:
+def _history_values(state: ClientState, activity: Activity, now: datetime) -> list[float | None]:
     newest = state.holdings[-1].connected_at if state.holdings else None
     complaint = state.history.complaint
-    complaint_days = math.nan if complaint is None else days_between(complaint.complained_at, now)
-    hours = state.history.activity.hours
+    complaint_days = None if complaint is None else days_between(complaint.complained_at, now)
+    hour = hour_of(now)
     return [
-        float(len(state.holdings)),
-        float(len(state.past_offer_ids)),
-        math.nan if newest is None else days_between(newest, now),
-        *_window_counts(state.history.activity, hour_of(now)),
-        (hour_of(now) - hours[-1]) / 24 if hours else math.nan,
+        len(state.holdings),
+        len(state.past_offer_ids),
+        None if newest is None else days_between(newest, now),
+        *_window_counts(activity, hour),
+        (hour - activity.hours[-1]) / 24 if activity.hours else None,
         complaint_days,
-        float(complaint_days < COMPLAINT_OPEN_DAYS),
+        complaint_days is not None and complaint_days < COMPLAINT_OPEN_DAYS,
     ]
 
 
-def _window_counts(activity: Activity, hour: int) -> list[float]:
+def recent_activity(state: ClientState, now: datetime) -> Activity:
+    """A client's activity without what is older than 90 days; what a stored state may still hold."""
+    activity, oldest = state.history.activity, hour_of(now) - ACTIVITY_HOURS
+    if not activity.hours or activity.hours[0] > oldest:
+        return activity
+    first = bisect_right(activity.hours, oldest)
+    return Activity(
+        activity.hours[first:],
+        activity.offer_ids[first:],
+        activity.event_types[first:],
+        activity.counts[first:],
+    )
+
+
+def _window_counts(activity: Activity, hour: int) -> list[int]:
     """Events of each counted type in each window, the windows of a type side by side."""
     week, month, _ = (bisect_right(activity.hours, hour - 24 * days) for days in WINDOWS_DAYS)
-    parts: list[dict[str, int]] = []
+    found: dict[str, int] = defaultdict(int)
+    parts: list[list[int]] = []
     for start, stop in ((week, None), (month, week), (0, month)):
-        found: dict[str, int] = {}
-        pairs = zip(activity.event_types[start:stop], activity.counts[start:stop], strict=True)
-        for event_type, n in pairs:
-            found[event_type] = found.get(event_type, 0) + n
-        parts.append(found)
-    values: list[float] = []
-    for event_type in _COUNTED:
-        total = 0.0
-        for found in parts:
-            total += found.get(event_type, 0)
-            values.append(total)
-    return values
+        for event_type, n in zip(activity.event_types[start:stop], activity.counts[start:stop], strict=True):
+            found[event_type] += n
+        parts.append([found[name] for name in _COUNTED_NAMES])
+    return [value for values in zip(*parts, strict=True) for value in values]
 
 
 def days_between(earlier: datetime, later: datetime) -> float:
@@ -251,9 +264,10 @@ def days_between(earlier: datetime, later: datetime) -> float:
     return (later - earlier).total_seconds() / 86_400
 
 
-def _known(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _change(value: int | None, bases: Sequence[int | None]) -> float | None:
+    known = [base for base in bases if base is not None]
+    return relative_change(value, known[0]) if known else None
 
 
-def _per(value: int | None, n: int | None) -> float:
-    return math.nan if value is None or not n else value / n
+def _per(value: int | None, n: int | None) -> float | None:
+    return None if value is None or not n else value / n

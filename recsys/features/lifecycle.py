@@ -149,23 +149,15 @@ def traffic(month: MonthFigures, megabytes_per_minute: int) -> int | None:
     return _sum(None if calls is None else calls * megabytes_per_minute, month.data_megabytes)
 
 
-def change_of(months: Sequence[MonthFigures], position: int, figure: Figure) -> float | None:
-    """Relative change of a figure in one month; None when it, or what it is compared with, is unknown.
+def relative_change(value: int | None, base: int | None) -> float | None:
+    """Relative change of a figure; None when it, or what it is compared with, is unknown.
 
-    The change is taken against the same month a year before, else against the third month before. From
-    zero to zero is no change; from zero to anything else is none that could be known.
-
-    Args:
-        months: Known figures, oldest first, each month once.
-        position: Which of them.
-        figure: What to read.
+    From zero to zero is no change; from zero to anything else is none that could be known.
 
     Example:
-        >>> january, april = (MonthFigures(date(2025, month, 1), spend_minor=month) for month in (1, 4))
-        >>> change_of((january, april), 1, spend_minor)
-        3.0
+        >>> relative_change(5, 4), relative_change(0, 0), relative_change(1, 0)
+        (0.25, 0.0, None)
     """
-    value, base = values_compared(months, position, figure)
     if value is None or base is None:
         return None
     if base == 0:
@@ -173,14 +165,31 @@ def change_of(months: Sequence[MonthFigures], position: int, figure: Figure) -> 
     return value / base - 1
 
 
-def values_compared(
-    months: Sequence[MonthFigures], position: int, figure: Figure
-) -> tuple[int | None, int | None]:
-    """A month's figure and the one it is compared with; see `change_of`."""
-    base = _value_of(months, position, _YEAR, figure)
-    if base is None:
-        base = _value_of(months, position, _QUARTER, figure)
-    return figure(months[position]), base
+def months_compared(months: Sequence[MonthFigures], position: int) -> list[MonthFigures]:
+    """What a month is compared with, as far as it is known: the same month a year before, the third before.
+
+    A figure is compared with the first of them that knows it.
+
+    Args:
+        months: Known figures, oldest first, each month once.
+        position: Which of them.
+
+    Example:
+        >>> january, march, april = (MonthFigures(date(2025, month, 1)) for month in (1, 3, 4))
+        >>> [month.month_on.month for month in months_compared((january, march, april), 2)]
+        [1]
+    """
+    number = _number(months[position])
+    found = []
+    for n_back in (_YEAR, _QUARTER):
+        # each month stands once, so that month lies at most n_back places before
+        for month in months[max(position - n_back, 0) : position]:
+            before = _number(month)
+            if before >= number - n_back:
+                if before == number - n_back:
+                    found.append(month)
+                break
+    return found
 
 
 class _Figures:
@@ -238,7 +247,9 @@ class _Figures:
             return False
         for at in self._latest:
             # whole numbers, because a border must not depend on rounding
-            value, base = values_compared(self._months, at, figure)
+            value = figure(self._months[at])
+            known = [figure(month) for month in months_compared(self._months, at)]
+            base = next((each for each in known if each is not None), None)
             if value is None or base is None or not holds(value, base):
                 return False
         return True
@@ -266,16 +277,6 @@ def _is_back(contract: Contract, as_of_on: date, thresholds: StageThresholds) ->
 
 def _number(month: MonthFigures) -> int:
     return month.month_on.year * 12 + month.month_on.month
-
-
-def _value_of(months: Sequence[MonthFigures], position: int, n_back: int, figure: Figure) -> int | None:
-    """The figure so many months before the one at a position."""
-    number = _number(months[position]) - n_back
-    # each month stands once, so that month lies at most n_back places before
-    for month in months[max(position - n_back, 0) : position]:
-        if _number(month) >= number:
-            return figure(month) if _number(month) == number else None
-    return None
 
 
 def _sum(*parts: int | None) -> int | None:

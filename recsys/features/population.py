@@ -94,18 +94,28 @@ def fit_population(states: Sequence[ClientState], offers: Sequence[Offer], as_of
         as_of: The instant.
     """
     columns = {offer.offer_id: column for column, offer in enumerate(offers)}
+    # counted under the segments of a client together, in plain lists, and summed once at the end
+    n_members: dict[tuple[str, ...], int] = defaultdict(int)
+    n_holders: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(offers))
+    n_recent = [[0] * len(offers) for _ in _TREND_DAYS]
+    starts = [(as_of - timedelta(days=days), row) for days, row in zip(_TREND_DAYS, n_recent, strict=True)]
+    for state in states:
+        names = segments_of(state.profile)
+        n_members[names] += 1
+        row = n_holders[names]
+        newest = {held.offer_id: held.connected_at for held in state.holdings if held.offer_id in columns}
+        for offer_id, connected_at in newest.items():
+            column = columns[offer_id]
+            row[column] += 1
+            for start, recent in starts:
+                if connected_at > start:
+                    recent[column] += 1
     members: dict[str, int] = defaultdict(int)
     holders: dict[str, FloatArray] = defaultdict(lambda: np.zeros(len(offers)))
-    recent = np.zeros((len(_TREND_DAYS), len(offers)))
-    since = [as_of - timedelta(days=days) for days in _TREND_DAYS]
-    for state in states:
-        newest = {held.offer_id: held.connected_at for held in state.holdings if held.offer_id in columns}
-        held = [columns[offer_id] for offer_id in newest]
-        for segment in segments_of(state.profile):
-            members[segment] += 1
-            holders[segment][held] += 1
-        for row, start in enumerate(since):
-            recent[row, [columns[offer_id] for offer_id, at in newest.items() if at > start]] += 1
+    for names, n in n_members.items():
+        for segment in names:
+            members[segment] += n
+            holders[segment] += n_holders[names]
     segments = sorted(name for name, n in members.items() if n >= MIN_SIMILAR or name == "|")
     shares = [holders[name] / members[name] for name in segments]
     return Population(
@@ -113,7 +123,7 @@ def fit_population(states: Sequence[ClientState], offers: Sequence[Offer], as_of
         offer_ids=tuple(columns),
         need_groups=need_groups_of(offers),
         holder_shares=holders["|"] / max(len(states), 1),
-        recent_shares=recent / max(len(states), 1),
+        recent_shares=np.array(n_recent).reshape(len(_TREND_DAYS), len(offers)) / max(len(states), 1),
         segments=tuple(segments),
         segment_shares=np.array(shares).reshape(len(segments), len(offers)),
     )

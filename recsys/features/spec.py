@@ -9,6 +9,9 @@ from hashlib import sha256
 
 import orjson
 
+SPEC_VERSION = 1
+"""Goes up when a number changes its meaning and keeps name, unit and range."""
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -42,12 +45,12 @@ class FeatureSpec:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over names, units and ranges in their order: what a model was trained to read."""
+        """SHA-256 over version, names, units and ranges in their order: what a model was trained to read."""
         families = [
             [[each.name, each.unit, each.low, each.high] for each in family]
             for family in (self.client, self.pair)
         ]
-        return sha256(orjson.dumps(families)).hexdigest()
+        return sha256(orjson.dumps([SPEC_VERSION, *families])).hexdigest()
 
 
 def flags(names: Sequence[str]) -> tuple[Feature, ...]:

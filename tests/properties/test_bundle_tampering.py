@@ -31,7 +31,9 @@ from recsys.bundle import (
 )
 from recsys.domain import ClientId, ClientState, Holding, Offer, OfferId, Profile, Size
 from recsys.errors import BundleError, BundleNotFoundError, CorruptBundleError, IncompatibleBundleError
+from recsys.features.builder import FeatureBuilder
 from recsys.features.population import Population, fit_population
+from recsys.features.spec import SPEC_VERSION
 from recsys.models.base import ClientBatch, OfferIndex, TrainingSet
 from recsys.models.calibration import fit_calibration
 from recsys.models.popularity import Popularity
@@ -392,6 +394,40 @@ def test_a_population_travels_with_the_bundle(tmp_path: Path) -> None:
     assert (loaded.as_of, loaded.segments, loaded.need_groups) == (AS_OF, population.segments, ("need",))
     assert np.array_equal(loaded.segment_shares, population.segment_shares)
     assert load_bundle(save_bundle(RECOMMENDER, _provenance(), tmp_path / "without")).population is None
+
+
+def test_the_manifest_names_the_features_of_its_population(tmp_path: Path) -> None:
+    manifest = load_bundle(save_bundle(RECOMMENDER, _provenance(), tmp_path, _population())).manifest
+    assert manifest.features is not None
+    assert manifest.features.version == SPEC_VERSION
+    offers = [Offer(OfferId("any"), need_group="need")]
+    assert manifest.features.spec_digest == FeatureBuilder(offers).spec.digest
+
+
+def test_a_manifest_without_a_population_says_nothing_of_features(bundle: Path) -> None:
+    assert "features" not in orjson.loads((bundle / MANIFEST).read_bytes())
+    assert load_bundle(bundle).manifest.features is None
+
+
+@pytest.mark.parametrize(
+    ("features", "named"),
+    [
+        pytest.param({"version": SPEC_VERSION, "spec_digest": "0" * 64}, "digest 00000000", id="digest"),
+        pytest.param({"version": SPEC_VERSION + 1, "spec_digest": "0" * 64}, "of version 2", id="version"),
+        pytest.param(None, "features it does not name", id="before features were named"),
+    ],
+)
+def test_a_bundle_for_other_features_is_refused(tmp_path: Path, features: object, named: str) -> None:
+    path = save_bundle(RECOMMENDER, _provenance(), tmp_path, _population())
+    _forge(path, features=features)
+    with pytest.raises(IncompatibleBundleError, match=rf"{named}.*fit again"):
+        load_bundle(path)
+
+
+def test_features_without_a_population_are_corrupt(copy: Path) -> None:
+    _forge(copy, features={"version": SPEC_VERSION, "spec_digest": "0" * 64})
+    with pytest.raises(CorruptBundleError, match="no population"):
+        load_bundle(copy)
 
 
 def test_a_population_of_other_offers_is_refused(tmp_path: Path) -> None:

@@ -18,9 +18,12 @@ from recsys.data.snapshot import take_snapshot
 from recsys.data.state import (
     ACTIVITY_HOURS,
     N_ACTIVITY,
+    N_CONTACTS,
     N_MONTHS,
+    Showing,
     apply_events,
     count_activity,
+    count_contacts,
     forget,
     present,
     put_holdings,
@@ -32,11 +35,13 @@ from recsys.data.write import conform
 from recsys.domain import (
     ClientId,
     ClientState,
+    DecisionId,
     DismissalReason,
     Event,
     EventId,
     EventType,
     Holding,
+    MemberId,
     Offer,
     OfferId,
     Profile,
@@ -44,8 +49,8 @@ from recsys.domain import (
 )
 from recsys.features.builder import FeatureBuilder
 from recsys.features.population import Population, fit_population
-from recsys.history import Activity, MonthFigures, hour_of
-from recsys.tables import CLIENT_MONTHS, CLIENTS, EVENTS, HOLDINGS, OFFERS
+from recsys.history import NO_CONTACTS, Activity, Contacts, MonthFigures, hour_of
+from recsys.tables import CLIENT_MONTHS, CLIENTS, DECISIONS, EVENTS, HOLDINGS, OFFERS
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 CLIENT = ClientId("c1")
@@ -55,6 +60,7 @@ CATALOGUE = (
     Offer(OfferId("mail"), need_group="mail", excludes=(OfferId("crm"),)),
     Offer(OfferId("pbx"), need_group="pbx", exclusive_slot="pbx", upgrades_to=OfferId("crm")),
 )
+SHOWINGS = {"d1": Showing("home", "m1"), "d2": Showing("home", "m2"), "d3": Showing("shop", None)}
 
 
 def at(hours: int) -> datetime:
@@ -71,6 +77,8 @@ EVENTS_DRAWN = st.lists(
         offer_id=st.none() | st.sampled_from(OFFER_IDS).map(OfferId),
         reason=st.none() | st.sampled_from(DismissalReason),
         topic=st.none() | st.sampled_from(["bill", "noise"]),
+        decision_id=st.none() | st.sampled_from([*SHOWINGS, "unknown"]).map(DecisionId),
+        member_id=st.none() | st.sampled_from(["m1", "m3"]).map(MemberId),
     ),
     max_size=25,
     unique_by=lambda event: event.event_id,
@@ -105,8 +113,8 @@ def test_the_order_of_events_makes_no_difference(events: list[Event], random: ob
     now = at(24 * 210)
     shuffled = list(events)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    one_by_one = reduce(lambda state, event: apply_events(state, [event], now), shuffled, empty())
-    assert one_by_one == apply_events(empty(), events, now)
+    one_by_one = reduce(lambda state, event: apply_events(state, [event], now, SHOWINGS), shuffled, empty())
+    assert one_by_one == apply_events(empty(), events, now, SHOWINGS)
 
 
 @given(EVENTS_DRAWN, LAGS, NOWS)
@@ -122,8 +130,8 @@ def test_late_events_end_in_the_state_of_punctual_ones(
     state = empty()
     for recorded_at, event in told:
         if recorded_at <= now:
-            state = apply_events(state, [event], recorded_at)
-    assert forget(state, now) == apply_events(empty(), known, now)
+            state = apply_events(state, [event], recorded_at, SHOWINGS)
+    assert forget(state, now) == apply_events(empty(), known, now, SHOWINGS)
 
 
 @given(EVENTS_DRAWN, LAGS, HOLDINGS_DRAWN, MONTHS_DRAWN, NOWS)
@@ -170,7 +178,7 @@ def test_a_planted_row_changes_nothing_before_it_is_recorded(
     known = [pair for pair in told if pair[0] <= now]
     assert take_snapshot(dataset_of(told), now) == take_snapshot(dataset_of(known), now)
     (replayed,) = states_at(dataset_of(told), [(CLIENT, now)])
-    assert take_snapshot(dataset_of(known), now).states == (replayed,)
+    assert take_snapshot(dataset_of(known), now, has_contacts=True).states == (replayed,)
 
 
 def holding_of(row: tuple[int, str, int, int | None, int]) -> tuple[datetime, Holding]:
@@ -183,7 +191,7 @@ def holding_of(row: tuple[int, str, int, int | None, int]) -> tuple[datetime, Ho
 def tell(state: ClientState, what: object, recorded_at: datetime) -> ClientState:
     match what:
         case Event():
-            return apply_events(state, [what], recorded_at)
+            return apply_events(state, [what], recorded_at, SHOWINGS)
         case Holding():
             return put_holdings(state, [what], recorded_at)
         case MonthFigures():
@@ -206,6 +214,8 @@ def dataset_of(told: list[tuple[datetime, object]]) -> Dataset:
                         "offer_id": what.offer_id,
                         "reason": None if what.reason is None else str(what.reason),
                         "topic": what.topic,
+                        "decision_id": what.decision_id,
+                        "member_id": what.member_id,
                     }
                 )
             case Holding():
@@ -225,7 +235,11 @@ def dataset_of(told: list[tuple[datetime, object]]) -> Dataset:
     contracts = {"events": EVENTS, "holdings": HOLDINGS, "client_months": CLIENT_MONTHS}
     clients = pl.DataFrame({"client_id": [CLIENT], "valid_from": START, "recorded_at": START})
     offers = pl.DataFrame({"offer_id": OFFER_IDS, "kind": "own", "recorded_at": START})
-    tables = {"clients": conform(clients, CLIENTS), "offers": conform(offers, OFFERS)}
+    tables = {
+        "clients": conform(clients, CLIENTS),
+        "offers": conform(offers, OFFERS),
+        "decisions": decisions_at(START),
+    }
     for name, found in rows.items():
         if found or name == "holdings":
             table = contracts[name]
@@ -238,12 +252,43 @@ def dataset_of(told: list[tuple[datetime, object]]) -> Dataset:
     return Dataset(DatasetMeta(name="told"), tables)
 
 
+def decisions_at(recorded_at: datetime) -> pl.DataFrame:
+    rows = [
+        {"decision_id": decision_id, "client_id": CLIENT, "recorded_at": recorded_at, **showing._asdict()}
+        for decision_id, showing in SHOWINGS.items()
+    ]
+    return conform(pl.DataFrame(rows).with_columns(occurred_at="recorded_at", seed=0), DECISIONS)
+
+
+def test_contacts_know_placement_and_member_as_far_as_they_are_known() -> None:
+    plain = Event(EventId("e1"), EventType.IMPRESSION, CLIENT, at(5), OfferId("pbx"))
+    shown = replace(plain, event_id=EventId("e2"), decision_id=DecisionId("d1"))
+    named = replace(shown, event_id=EventId("e3"), event_type=EventType.CLICK, member_id=MemberId("m3"))
+    put_aside = replace(shown, event_id=EventId("e4"), event_type=EventType.DISMISSAL)
+    told = [(at(5), event) for event in (plain, shown, named, put_aside)]
+    dataset = dataset_of(told)
+    late = replace(dataset, tables={**dataset.tables, "decisions": decisions_at(at(7))})
+    contacts = [state.history.contacts for state in states_at(late, [(CLIENT, at(6)), (CLIENT, at(7))])]
+    hour = hour_of(at(5))
+    assert contacts == [
+        Contacts((hour,) * 2, ("pbx",) * 2, ("click", "impression"), ("", ""), ("m3", ""), (1, 2)),
+        Contacts(
+            (hour,) * 3,
+            ("pbx",) * 3,
+            ("click", "impression", "impression"),
+            ("home", "", "home"),
+            ("m3", "", "m1"),
+            (1, 1, 1),
+        ),
+    ]
+
+
 @given(EVENTS_DRAWN, HOLDINGS_DRAWN, NOWS)
 @settings(max_examples=30, deadline=None)
 def test_a_state_comes_back_from_json(
     events: list[Event], holdings: list[tuple[int, str, int, int | None, int]], now: datetime
 ) -> None:
-    state = apply_events(empty(), events, START)
+    state = apply_events(empty(), events, START, SHOWINGS)
     state = put_holdings(state, [held for _, held in map(holding_of, holdings)], START)
     state = put_months(state, [MonthFigures(date(2025, 1, 1), 3, overage_share=0.1)])
     state = replace(state, profile=Profile(name='odd","history":{"', size=Size.MICRO))
@@ -262,11 +307,43 @@ def test_a_state_of_an_older_form_has_no_history() -> None:
     assert state_from_json(CLIENT, 3, body) == ClientState(CLIENT, 3, holdings=(holding,))
 
 
+def test_a_history_written_before_contacts_were_kept_has_none() -> None:
+    click = Event(EventId("e"), EventType.CLICK, CLIENT, START, OfferId("pbx"))
+    noise = Event(EventId("n"), EventType.COMPLAINT, CLIENT, START, topic=',"contacts":[')
+    state = apply_events(empty(), [click, noise], START)
+    body, key, _ = state_to_json(state).rpartition(b',"contacts":')
+    assert key
+    again = state_from_json(CLIENT, 0, body + b"}}").history
+    assert (again.contacts, again.activity, again.complaint) == (
+        NO_CONTACTS,
+        state.history.activity,
+        state.history.complaint,
+    )
+    assert state.history.contacts.hours == (hour_of(START),)
+
+
+def test_a_history_that_was_read_is_written_alike() -> None:
+    state = apply_events(
+        empty(), [Event(EventId("e"), EventType.CLICK, CLIENT, START, OfferId("pbx"))], START
+    )
+    body = state_to_json(state)
+    again = state_from_json(CLIENT, 0, body)
+    assert again.history.contacts == state.history.contacts
+    assert state_to_json(again) == body
+
+
 def test_a_busy_client_keeps_the_newest_hours() -> None:
     entries = [(hour, "pbx", "click", 1) for hour in range(N_ACTIVITY + 5)]
     late = count_activity(count_activity(Activity(), entries[3:]), entries[:3])
     assert late == count_activity(Activity(), reversed(entries))
     assert late.hours == tuple(range(5, N_ACTIVITY + 5))
+
+
+def test_a_busy_client_keeps_the_newest_contacts() -> None:
+    entries = [(hour, "pbx", "click", "home", "m1", 1) for hour in range(N_CONTACTS + 5)]
+    late = count_contacts(count_contacts(NO_CONTACTS, entries[3:]), entries[:3])
+    assert late == count_contacts(NO_CONTACTS, reversed(entries))
+    assert late.hours == tuple(range(5, N_CONTACTS + 5))
 
 
 def test_only_the_latest_months_are_kept() -> None:
@@ -288,7 +365,7 @@ def test_events_are_forgotten_after_90_days() -> None:
     state = apply_events(empty(), [click], START)
     assert forget(state, START + timedelta(hours=ACTIVITY_HOURS - 1)) is state
     assert forget(state, START + timedelta(hours=ACTIVITY_HOURS)) == empty()
-    assert state.history.activity.hours == (hour_of(START),)
+    assert state.history.activity.hours == state.history.contacts.hours == (hour_of(START),)
 
 
 def test_a_population_comes_back_from_arrays() -> None:
