@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
@@ -77,3 +79,14 @@ def describe(error: ValidationError) -> str:
         f" (got {str(fault['input'])[:80]!r})"
         for fault in error.errors()
     )
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str | None:
+    """The name most like another one; None when none is like it.
+
+    Example:
+        >>> nearest_name("bankng", ["telephony", "banking"])
+        'banking'
+    """
+    found = get_close_matches(name, sorted(names), n=1)
+    return found[0] if found else None

@@ -97,6 +97,14 @@ class EventType(StrEnum):
     COMPLAINT = "complaint"
 
 
+class MemberRole(StrEnum):
+    """What a member is in its company."""
+
+    ADMINISTRATOR = "administrator"
+    FINANCE = "finance"
+    EMPLOYEE = "employee"
+
+
 class DismissalReason(StrEnum):
     """Why a member put an offer aside; each reason has a cool-down of its own."""
 
@@ -158,6 +166,7 @@ class Profile:
         revenue_minor: Revenue of the last full year.
         client_since_on: First day of the contract.
         is_vip: VIP status.
+        vip_reviewed_on: Day on which the VIP status was last granted or reviewed, or None.
         loyalty_points: Points on the client's account.
         account_group_id: The group whose accountant or owner serves several companies, or None.
         tags: Further facts as ``key=value``, for example ``agency=NASA``.
@@ -174,6 +183,7 @@ class Profile:
     revenue_minor: int | None = None
     client_since_on: date | None = None
     is_vip: bool = False
+    vip_reviewed_on: date | None = None
     loyalty_points: int = 0
     account_group_id: str | None = None
     tags: tuple[str, ...] = ()
@@ -227,8 +237,8 @@ class ClientState:
         holdings: What the client has now, oldest first.
         past_offer_ids: Offers the client had, or was seen with, before, and does not have now.
         dismissals: The latest dismissal of each offer.
-        history: Figures of the latest 16 months known, events of the last 90 days counted by hour, and the
-            latest complaint.
+        history: Figures of the latest 16 months known, events and contacts of the last 90 days counted by
+            hour, and the latest complaint.
     """
 
     client_id: ClientId
@@ -298,25 +308,6 @@ class Offer:
     valid_from: datetime | None = None
     valid_to: datetime | None = None
     is_stopped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """A place in the portal that shows a list.
-
-    Attributes:
-        placement_id: Stable id.
-        k: Length of the list unless the request says otherwise.
-        max_k: Longest list that may be asked for.
-        kinds: Kinds of offers it shows; empty means every kind.
-        exploration_share: Probability that a slot is drawn uniformly instead of by priority, 0–1.
-    """
-
-    placement_id: str
-    k: int = 5
-    max_k: int = 50
-    kinds: tuple[OfferKind, ...] = ()
-    exploration_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

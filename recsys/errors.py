@@ -2,6 +2,7 @@
 
 * RecsysError
   + ConfigError                 a configuration file or value is wrong
+    - InvalidPolicyError        the documents of a policy have faults; the one in force stays
   + DataError                   the data is wrong
     - SchemaError               rows break a table's contract
     - LeakageError              something recorded after as_of would be used
@@ -15,6 +16,7 @@
     - UnknownOfferError
     - UnknownPlacementError
     - UnknownKeyError
+    - UnknownPolicyError
   + InvalidRequestError         a field of a request is out of its bounds
   + InvalidEventsError          events that cannot be true; none of the batch was stored
   + ConflictError               the same key with another content
@@ -38,6 +40,15 @@ class RecsysError(Exception):
 
 class ConfigError(RecsysError):
     """A configuration file or value is wrong; the text names the place and the cure."""
+
+
+class InvalidPolicyError(ConfigError):
+    """The documents of a policy have faults, one in each line of the text; the policy in force stays."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """One sentence each: file, line, what is wrong, cure."""
+        return tuple(str(self).splitlines())
 
 
 class DataError(RecsysError):
@@ -102,7 +113,7 @@ class BundleNotFoundError(BundleError):
 
 
 class IncompatibleBundleError(BundleError):
-    """The bundle was written by another format version: fit again with this one."""
+    """The bundle was written by another format version or for other features: fit again with this one."""
 
 
 class CorruptBundleError(BundleError):
@@ -145,6 +156,12 @@ class UnknownKeyError(NotFoundError):
     """No such API key."""
 
     thing = "key"
+
+
+class UnknownPolicyError(NotFoundError):
+    """No such version of the policy."""
+
+    thing = "policy"
 
 
 class InvalidRequestError(RecsysError):

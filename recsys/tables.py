@@ -19,6 +19,7 @@ from recsys.domain import (
     DismissalReason,
     EventType,
     LegalForm,
+    MemberRole,
     OfferKind,
     PricePeriod,
     Size,
@@ -142,10 +143,14 @@ CLIENTS = Table(
         _money("revenue_minor", "revenue of the last full year"),
         Column("client_since_on", ColumnType.DAY, "first day of the contract", is_nullable=True),
         _flag("is_vip", "VIP status"),
+        Column(
+            "vip_reviewed_on", ColumnType.DAY, "day of the last review of the VIP status", is_nullable=True
+        ),
         _integer("loyalty_points", "points on the account"),
         _id("account_group_id", "group of companies under one roof", is_nullable=True),
         Column("tags", ColumnType.TEXTS, "further facts as key=value", is_nullable=True),
         _flag("is_profiling_allowed", "profiling switch; missing = on"),
+        _text("change_reason", "why this version was written, where somebody said so"),
     ),
 )
 
@@ -179,7 +184,7 @@ MEMBERS = Table(
     columns=(
         _id("member_id", "the person"),
         _id("client_id", "the company"),
-        Column("role", ColumnType.TEXT, "role", choices=("administrator", "finance", "employee")),
+        Column("role", ColumnType.TEXT, "role", choices=tuple(MemberRole)),
         _RECORDED_AT,
     ),
     references=(("client_id", "clients", "client_id"),),
@@ -300,8 +305,17 @@ DECISIONS = Table(
         Column(
             "candidates",
             ColumnType.JSON,
-            "object of equally long lists: offer_id, change, priority, probability of every eligible"
-            " candidate; refused: list of [offer_id, stage, rule]",
+            "object of equally long lists: offer_id, change, priority, and its factors probability, context,"
+            " value, levers (left out = all are 1) of every candidate; refused: list of"
+            " [offer_id, stage, rule]",
+            is_nullable=True,
+        ),
+        Column(
+            "request",
+            ColumnType.JSON,
+            "object of what else a replay needs: k, language, time_zone; where there was any: role,"
+            " spending_limit_minor, excluded (offer_ids), used_up_caps, profile (told of a client without"
+            " one), above (decision_ids of the lists before it in the same answer)",
             is_nullable=True,
         ),
     ),

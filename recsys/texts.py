@@ -6,13 +6,26 @@ company. ``{subject}`` is a title or one of the phrases below.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
 from types import MappingProxyType
 
 _REASONS = {
     "upgrade": {
         "ru": "Следующая версия услуги «{subject}», которая у вас уже подключена",
         "en": "The next edition of “{subject}”, which you already have",
+    },
+    "renew": {
+        "ru": "Срок заканчивается {subject}",
+        "en": "The term ends on {subject}",
+    },
+    "expand": {
+        "ru": "Подходит вашей растущей компании",
+        "en": "Fits your growing company",
+    },
+    "retain": {
+        "ru": "Условия, чтобы остаться с нами",
+        "en": "Conditions for staying with us",
     },
     "works_with": {
         "ru": "Работает вместе с услугой «{subject}», которая у вас уже подключена",
@@ -102,7 +115,112 @@ _COHORTS = {
 }
 _LANGUAGES = ("ru", "en")
 
+_REFUSALS = {
+    "stopped": ("Сейчас не подключается", "Not on offer at the moment"),
+    "not_yet_live": ("Ещё не подключается", "Not on offer yet"),
+    "no_longer_live": ("Больше не подключается", "No longer on offer"),
+    "region": ("Нет в вашем регионе", "Not available in your region"),
+    "supplier_suspended": (
+        "Подключение услуг этого поставщика приостановлено",
+        "Offers of this provider are suspended",
+    ),
+    "volume_cap": ("Все места на этот период уже заняты", "All places for this period are taken"),
+    "legal_form": (
+        "Не для вашей организационно-правовой формы",
+        "Not available for your legal form",
+    ),
+    "fact_unknown": ("Мы не знаем {subject}", "We do not know {subject}"),
+    "already_connected": ("Уже подключено", "You already have it"),
+    "exclusive_slot": (
+        "Не подключается вместе с услугой «{subject}», которая у вас уже есть",
+        "Cannot be combined with “{subject}”, which you already have",
+    ),
+    "excludes": (
+        "Не подключается вместе с услугой «{subject}», которая у вас уже есть",
+        "Cannot be combined with “{subject}”, which you already have",
+    ),
+    "requires": ("Сначала нужна услуга {subject}", "First you need {subject}"),
+    "budget_limit": ("Дороже вашего лимита расходов", "Costs more than your spending limit"),
+    "not_for_client": (
+        "Не подходит вашей компании по условиям услуги",
+        "Does not fit your company by the terms of the service",
+    ),
+    "only_if": ("Только при условии: {subject}", "Only if {subject}"),
+    "never_if": ("Не предлагается, если {subject}", "Not offered if {subject}"),
+    "complaint_open": (
+        "Сначала разберёмся с вашим обращением",
+        "First we will settle your complaint",
+    ),
+    "dismissed_not_now": ("Вы попросили предложить позже", "You asked to be offered it later"),
+    "dismissed_irrelevant": ("Вы отметили, что это вам не нужно", "You said it is not for you"),
+    "dismissed_have_elsewhere": (
+        "Вы отметили, что это у вас есть в другом месте",
+        "You said you have it elsewhere",
+    ),
+    "dismissed_too_expensive": ("Вы отметили, что это дорого", "You said it is too expensive"),
+    "contact_cap_impression": ("Недавно показывали достаточно часто", "Shown often enough lately"),
+    "contact_cap_click": ("Недавно уже открывали", "Opened already lately"),
+    "contact_cap_application": ("Недавно уже подали заявку", "Applied for already lately"),
+    "contact_cap_activation": ("Недавно уже подключали", "Taken already lately"),
+    "excluded_by_request": ("Исключено в самом запросе", "Left out by the request itself"),
+    "placement_kind": (
+        "В этом месте такие предложения не показываем",
+        "This place does not show such offers",
+    ),
+    "shown_above": ("Уже показано в другом списке", "Already shown in another list"),
+    "slot_kind": ("Места для таких предложений заняты", "The places for such offers are taken"),
+    "supplier_cap": (
+        "От этого поставщика уже показано достаточно",
+        "Enough of this provider is shown already",
+    ),
+    "need_group_cap": ("Для этой задачи уже показано достаточно", "Enough for this need is shown already"),
+    "category_cap": ("Из этого раздела уже показано достаточно", "Enough of this category is shown already"),
+    "below_least_priority": (
+        "Подходит меньше, чем мы готовы советовать",
+        "Fits less than we would recommend",
+    ),
+}
+
+# What a client can tell of itself; in Russian after "мы не знаем" and "сообщите нам".
+_TELLABLE = {
+    "region": ("ваш регион", "your region"),
+    "legal_form": ("вашу правовую форму", "your legal form"),
+    "industry": ("вашу отрасль", "your industry"),
+    "size": ("размер вашей компании", "the size of your company"),
+    "n_employees": ("число ваших сотрудников", "your number of employees"),
+    "revenue_minor": ("вашу выручку за год", "your yearly revenue"),
+}
+_CURES = {
+    "tell_fact": ("Сообщите нам {subject}", "Tell us {subject}"),
+    "connect_first": ("Сначала подключите «{subject}»", "Connect “{subject}” first"),
+    "wait_until": ("Можно будет подключить с {subject}", "Available from {subject}"),
+    "offered_again": ("Снова предложим с {subject}", "Will be offered again from {subject}"),
+    "raise_limit": (
+        "Попросите администратора увеличить ваш лимит расходов",
+        "Ask your administrator to raise your spending limit",
+    ),
+}
+_MAX_TITLES = 3
+_MONTHS = (
+    ("января", "January"),
+    ("февраля", "February"),
+    ("марта", "March"),
+    ("апреля", "April"),
+    ("мая", "May"),
+    ("июня", "June"),
+    ("июля", "July"),
+    ("августа", "August"),
+    ("сентября", "September"),
+    ("октября", "October"),
+    ("ноября", "November"),
+    ("декабря", "December"),
+)
+
 REASONS: Mapping[str, Mapping[str, str]] = MappingProxyType(_REASONS)
+REFUSALS = frozenset(_REFUSALS)
+"""Codes for which `refusal_text` has a sentence."""
+TELLABLE_FACTS = frozenset(_TELLABLE)
+"""Fields that a client can tell of itself, for `fact_text`."""
 
 
 def reason_text(code: str, language: str, subject: str = "") -> str:
@@ -119,16 +237,137 @@ def reason_text(code: str, language: str, subject: str = "") -> str:
         >>> reason_text("works_with", "ru", "Облако «Диск»")
         'Работает вместе с услугой «Облако „Диск“», которая у вас уже подключена'
     """
-    sentence = _REASONS[code][language]
-    if "{subject}" not in sentence:
-        return sentence
-    return sentence.replace("{subject}", _inner_quotes(subject, language))
+    return _with_subject(_REASONS[code][language], language, subject)
+
+
+def refusal_text(code: str, language: str, subject: str = "") -> str:
+    """The sentence that tells a client why it cannot have an offer.
+
+    Args:
+        code: One of `REFUSALS`.
+        language: ``ru`` or ``en``.
+        subject: Title, list of titles or condition that the sentence speaks of, where it speaks of one.
+
+    Example:
+        >>> refusal_text("already_connected", "ru")
+        'Уже подключено'
+        >>> refusal_text("exclusive_slot", "en", "PBX Start")
+        'Cannot be combined with “PBX Start”, which you already have'
+    """
+    return _with_subject(_REFUSALS[code][_LANGUAGES.index(language)], language, subject)
+
+
+def cure_text(code: str, language: str, subject: str = "") -> str:
+    """The sentence that tells a client what would let it have an offer.
+
+    Args:
+        code: ``connect_first`` (subject: a title), ``wait_until`` and ``offered_again`` (subject: a day),
+            ``tell_fact`` (subject: facts; see `fact_text`) or ``raise_limit``.
+        language: ``ru`` or ``en``.
+        subject: What the sentence speaks of.
+
+    Example:
+        >>> cure_text("wait_until", "en", day_text(date(2026, 3, 1), "en"))
+        'Available from 1 March 2026'
+    """
+    return _with_subject(_CURES[code][_LANGUAGES.index(language)], language, subject)
+
+
+def fact_text(field: str, language: str) -> str:
+    """A field that a client can tell of itself, as the object of a sentence.
+
+    Args:
+        field: One of `TELLABLE_FACTS`.
+        language: ``ru`` or ``en``.
+
+    Example:
+        >>> refusal_text("fact_unknown", "en", fact_text("region", "en"))
+        'We do not know your region'
+        >>> cure_text("tell_fact", "ru", fact_text("region", "ru"))
+        'Сообщите нам ваш регион'
+    """
+    return _TELLABLE[field][_LANGUAGES.index(language)]
+
+
+def figure_text(name: str, language: str) -> str:
+    """Any other fact as the object of a sentence; in Russian its name stays as it is.
+
+    Example:
+        >>> refusal_text("fact_unknown", "ru", figure_text("доля расходов в роуминге", "ru"))
+        'Мы не знаем показатель «доля расходов в роуминге»'
+    """
+    return name if language == "en" else f"показатель «{_inner_quotes(name, language)}»"
+
+
+def join_facts(names: Sequence[str], language: str) -> str:
+    """Several facts in one sentence.
+
+    Example:
+        >>> join_facts(["your region", "your industry"], "en")
+        'your region and your industry'
+    """
+    return (" и " if language == "ru" else " and ").join(names)
+
+
+def day_text(day: date, language: str) -> str:
+    """A day in words.
+
+    Example:
+        >>> day_text(date(2026, 3, 1), "ru")
+        '1 марта 2026'
+    """
+    return f"{day_and_month_text(day, language)} {day.year}"
+
+
+def day_and_month_text(day: date, language: str) -> str:
+    """A day of the present year or the next in words.
+
+    Example:
+        >>> day_and_month_text(date(2026, 12, 12), "ru")
+        '12 декабря'
+    """
+    return f"{day.day} {_MONTHS[day.month - 1][_LANGUAGES.index(language)]}"
+
+
+def month_text(day: date, language: str) -> str:
+    """The month of a day in words, for the end of a sentence such as "figures end in …".
+
+    Example:
+        >>> month_text(date(2026, 4, 1), "en")
+        'April 2026'
+    """
+    return f"{_MONTHS[day.month - 1][_LANGUAGES.index(language)]} {day.year}"
+
+
+def one_of_text(titles: Sequence[str], language: str) -> str:
+    """Titles of which any one will do, each in quotation marks; of many, the first three.
+
+    Example:
+        >>> one_of_text(["A", "B"], "ru")
+        '«A» или «B»'
+        >>> one_of_text(["A", "B", "C", "D"], "en")
+        '“A”, “B”, “C” or another one'
+    """
+    opening, closing = "«»" if language == "ru" else "“”"
+    quoted = [f"{opening}{_inner_quotes(title, language)}{closing}" for title in titles]
+    last = "или" if language == "ru" else "or"
+    if len(quoted) > _MAX_TITLES:
+        another = "другая" if language == "ru" else "another one"
+        return f"{', '.join(quoted[:_MAX_TITLES])} {last} {another}"
+    return f" {last} ".join(part for part in (", ".join(quoted[:-1]), quoted[-1]) if part)
 
 
 def cohort_phrase(trait: str, language: str) -> str | None:
     """Who is meant by a trait such as ``industry=G``; None for a trait that no reason may name."""
     phrases = _COHORTS.get(trait)
     return None if phrases is None else phrases[_LANGUAGES.index(language)]
+
+
+def _with_subject(sentence: str, language: str, subject: str) -> str:
+    """Inside quotation marks those of the subject are of the second kind."""
+    if "«{subject}" in sentence or "“{subject}" in sentence:
+        subject = _inner_quotes(subject, language)
+    return sentence.replace("{subject}", subject)
 
 
 def _inner_quotes(subject: str, language: str) -> str:

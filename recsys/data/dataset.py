@@ -48,7 +48,7 @@ class Dataset:
         meta: What the dataset says of itself.
         tables: Frames by table name; required tables are always there, every column of the contract
             is present and typed, missing optional ones as nulls. Optional tables may be absent.
-        documents: Further files of the folder by name (``expert.yaml``, ``placements.yaml``), as text.
+        documents: Further files of the folder by name (``expert.yaml`` and the policy's), as text.
         digest: SHA-256 over the content of all tables, as 64 hexadecimal digits.
     """
 

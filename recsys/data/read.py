@@ -11,12 +11,13 @@ from pathlib import Path
 import polars as pl
 
 from recsys.data.dataset import Dataset, DatasetMeta, read_meta
+from recsys.data.documents import POLICY_DOCUMENTS
 from recsys.data.files import RawTable, find_tables, read_raw
 from recsys.data.validation import CheckedTable, check_references, check_table, recorded_column
 from recsys.errors import DataError, SchemaError
 from recsys.tables import REQUIRED_TABLES, TABLES, Table
 
-DOCUMENTS = ("expert.yaml", "placements.yaml")
+DOCUMENTS = ("expert.yaml", *POLICY_DOCUMENTS)
 _NEVER_EMPTY = ("clients", "offers")
 _ROWS_PER_DIGEST_CHUNK = 200_000
 _log = logging.getLogger(__name__)

@@ -1,21 +1,27 @@
 """Arbitration: which candidate comes first.
 
-The priority of a candidate is its probability. Ties are broken by the model's score, then by offer id.
+priority = P × C × V × L: probability, context, value, levers. A factor that is missing or switched off counts
+as 1. Ties are broken by the order of the estimate: probability, the model's score, then offer id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.domain import Basis, Target
+from recsys.decision.conditions.syntax import Condition
+from recsys.decision.policy.arbitration import ArbitrationSpec
+from recsys.domain import Basis, Change, Target
 from recsys.models.base import FloatArray, IntArray, OfferIndex
 
 _GROUP_PRIOR_OFFERS = 3.0
+_LEAST_LEVERS, _MOST_LEVERS = 0.5, 2.0
+_CODES = {change: code for code, change in enumerate(Change)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class Estimate:
         basis: On what the numbers rest.
         target: What `probabilities` are; None when they only order (no model was there).
         is_personalised: Whether the client's own data ordered the offers.
+        is_unknown: By position, whether the model never saw the offer; None = it saw every one.
     """
 
     probabilities: FloatArray
@@ -35,6 +42,7 @@ class Estimate:
     basis: Basis
     target: Target | None
     is_personalised: bool
+    is_unknown: NDArray[np.bool_] | None = None
 
 
 def rank(probabilities: FloatArray, scores: FloatArray) -> NDArray[np.int32]:
@@ -51,11 +59,222 @@ def rank(probabilities: FloatArray, scores: FloatArray) -> NDArray[np.int32]:
     return np.lexsort((-scores, -probabilities)).astype(np.int32)
 
 
+class Factors(NamedTuple):
+    """The factors of every offer for one client, by position; a factor that does not count is 1.
+
+    Attributes:
+        probability: P, 0–1.
+        context: C, ≥0.
+        value: V, 0 to the cap.
+        levers: L, 0.5–2.
+        priority: Their product.
+    """
+
+    probability: FloatArray
+    context: FloatArray
+    value: FloatArray
+    levers: FloatArray
+    priority: FloatArray
+
+
+class Arbitration:
+    """The arbitration of a policy, compiled for one catalogue.
+
+    Args:
+        catalogue: The compiled catalogue.
+        spec: The policy's ``arbitration.yaml``.
+    """
+
+    def __init__(self, catalogue: CompiledCatalogue, spec: ArbitrationSpec) -> None:
+        self.spec = spec
+        self.conditions: tuple[Condition, ...] = tuple(weight.when for weight in spec.context_weights)
+        offers = catalogue.offers
+        self._ones = np.ones(len(offers))
+        self._own = _own_margins(catalogue)
+        self._shared = self._own
+        if spec.value.share_in_need_groups:
+            self._shared = _shared_margins(self._own, _group_codes([offer.need_group for offer in offers]))
+        known = self._own.units[~np.isnan(self._own.units)]
+        self._median = float(np.median(known)) if len(known) else 0.0
+        scopes = [weight.offers.mask(catalogue) * (weight.weight / 100.0) for weight in spec.context_weights]
+        self._weights = np.array(scopes).reshape(len(scopes), len(offers))
+        self._levers = self._ones
+        if spec.factors.levers:
+            levers = spec.levers
+            self._levers = np.array(
+                [
+                    1.0
+                    + (
+                        levers.categories.get(offer.category or "", 0.0)
+                        + levers.need_groups.get(offer.need_group or "", 0.0)
+                        + levers.offers.get(offer.offer_id, 0.0)
+                    )
+                    / 100.0
+                    for offer in offers
+                ]
+            ).clip(_LEAST_LEVERS, _MOST_LEVERS)
+        self._value_of_new = self._values(self._shared.units)
+        priors = spec.change_probabilities
+        self._priors = np.full(len(_CODES), np.nan)
+        for change, prior in (
+            (Change.RENEW, priors.renew),
+            (Change.EXPAND, priors.expand),
+            (Change.RETAIN, priors.retain),
+        ):
+            self._priors[_CODES[change]] = prior
+
+    def probabilities(self, estimated: FloatArray, changes: NDArray[np.int8]) -> FloatArray:
+        """Probability of the proposed changes: the model's, or the stated prior where it has none.
+
+        Args:
+            estimated: The model's, by position.
+            changes: Codes of the changes in the order of `Change`, by position.
+
+        Returns:
+            By position; `estimated` itself where every change is new or an upgrade.
+        """
+        if not changes.any():
+            return estimated
+        priors = self._priors[changes]
+        return np.where(np.isnan(priors), estimated, priors)
+
+    def margins_minor(self, changes: NDArray[np.int8], quantities: IntArray) -> FloatArray:
+        """Expected margin of each change a month, in minor units; nan where unknown.
+
+        What is new or one unit more brings the offer's margin. Renewing or retaining brings what is at stake,
+        margin × quantity; an upgrade what it adds to each unit, Σ quantity × (its margin − the former
+        edition's) over the editions that it replaces.
+
+        Args:
+            changes: See `probabilities`.
+            quantities: How many of each offer the client has, by position.
+        """
+        return _total(self._own, changes, quantities)
+
+    def factors(
+        self,
+        estimated: FloatArray,
+        changes: NDArray[np.int8],
+        truth: NDArray[np.bool_] | None,
+        quantities: IntArray,
+    ) -> Factors:
+        """The factors and their product for one client.
+
+        Args:
+            estimated: The model's probabilities, by position, 0–1.
+            changes: Codes of the changes in the order of `Change`, by position.
+            truth: Whether each of `conditions` is true (not: unknown) of the client now; None = none is.
+            quantities: How many of each offer the client has, by position.
+        """
+        switches = self.spec.factors
+        has_other_changes = bool(changes.any())
+        probability, context, value = self._ones, self._ones, self._value_of_new
+        if switches.probability:
+            probability = self.probabilities(estimated, changes) if has_other_changes else estimated
+        if switches.context and truth is not None and truth.any():
+            context = np.maximum(1.0 + truth @ self._weights, 0.0)
+        if switches.value and has_other_changes:
+            value = self._values(_total(self._shared, changes, quantities))
+        return Factors(
+            probability, context, value, self._levers, probability * context * value * self._levers
+        )
+
+    @staticmethod
+    def order(priority: FloatArray, tie_break: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Positions by descending priority; equal ones stand as in `tie_break`, a ranking of all positions.
+
+        Example:
+            >>> ranked = np.array([2, 0, 1], dtype=np.int32)
+            >>> Arbitration.order(np.array([0.1, 0.3, 0.1]), ranked).tolist()
+            [1, 2, 0]
+        """
+        return tie_break[np.argsort(-priority[tie_break], kind="stable")]
+
+    def _values(self, margins: FloatArray) -> FloatArray:
+        """V: margin ÷ the catalogue's median, 0 to the cap; 1 where the margin is unknown."""
+        if not self.spec.factors.value or self._median <= 0:
+            return self._ones
+        values = (margins / self._median).clip(0.0, self.spec.value.cap)
+        return np.where(np.isnan(values), 1.0, values)
+
+
+class _Margins(NamedTuple):
+    """What one unit brings a month, in minor units; nan where unknown.
+
+    Attributes:
+        units: Of each offer, by position.
+        steps: Position of a next edition → position of each former one → what the step up from it adds.
+    """
+
+    units: FloatArray
+    steps: Mapping[int, Mapping[int, float]]
+
+
+def _total(margins: _Margins, changes: NDArray[np.int8], quantities: IntArray) -> FloatArray:
+    """What each change brings, by position: that of a unit times the units that are at stake."""
+    total = margins.units.copy()
+    is_at_stake = (changes == _CODES[Change.RENEW]) | (changes == _CODES[Change.RETAIN])
+    total[is_at_stake] *= np.maximum(quantities[is_at_stake], 1)
+    for position in np.flatnonzero(changes == _CODES[Change.UPGRADE]).tolist():
+        total[position] = sum(
+            [
+                quantities[former] * step
+                for former, step in margins.steps[position].items()
+                if quantities[former]
+            ]
+        )
+    return total
+
+
+def _own_margins(catalogue: CompiledCatalogue) -> _Margins:
+    units = np.array(
+        [np.nan if offer.margin_minor is None else offer.margin_minor for offer in catalogue.offers],
+        dtype=np.float64,
+    )
+    steps: dict[int, dict[int, float]] = {}
+    for offer_id, position in catalogue.upgrades.items():
+        former = catalogue.positions[offer_id]
+        steps.setdefault(position, {})[former] = float(units[position] - units[former])
+    return _Margins(units, steps)
+
+
+def _shared_margins(own: _Margins, groups: IntArray) -> _Margins:
+    """Every offer of a need group has the mean of the margins known in it; steps up to it have theirs."""
+    steps: dict[int, list[float]] = {}
+    for position, of_former in own.steps.items():
+        steps.setdefault(int(groups[position]), []).extend(of_former.values())
+    return _Margins(
+        np.array([_mean_of_known(own.units[groups == group]) for group in groups], dtype=np.float64),
+        {
+            position: dict.fromkeys(of_former, _mean_of_known(np.array(steps[int(groups[position])])))
+            for position, of_former in own.steps.items()
+        },
+    )
+
+
+def _mean_of_known(values: FloatArray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+def _group_codes(need_groups: Iterable[str | None]) -> IntArray:
+    """A number per need group, each offer without one being a group of its own."""
+    numbers: dict[str | int, int] = {}
+    return np.array(
+        [
+            numbers.setdefault(place if group is None else group, len(numbers))
+            for place, group in enumerate(need_groups)
+        ],
+        dtype=np.int64,
+    )
+
+
 class Alignment:
     """Carries a model's columns over to the catalogue's positions.
 
     A column whose offer left the catalogue is dropped. An offer that the model never saw gets the mean of
     its need group, shrunk to the mean of all: (Σ_group p + m·p̄) / (n_group + m) with m = 3 offers.
+    `is_unknown` says by position which ones those are; None = none.
     """
 
     def __init__(self, catalogue: CompiledCatalogue, offers: OfferIndex) -> None:
@@ -67,6 +286,7 @@ class Alignment:
         )
         self._positions = np.array(known, dtype=np.int64)
         self._unknown = np.flatnonzero(~is_known)
+        self.is_unknown = None if is_known.all() else ~is_known
         self._weights = _group_weights(catalogue, known, self._unknown)
         self._column_of = dict(zip(known, self._columns.tolist(), strict=True))
 
@@ -110,10 +330,9 @@ def fallback_estimate(catalogue: CompiledCatalogue, holder_counts: Mapping[str, 
         holder_counts: Number of clients that hold each offer.
 
     Returns:
-        The same estimate for every client; its "probabilities" are shares of the most held offer and
-        only order, so its target is None.
+        The same estimate for every client. Its "probabilities", (holders + 1) / (most + 1), only order,
+        so its target is None. None of them is 0, so that value and weights order what nobody holds.
     """
     counts = np.array([float(holder_counts.get(offer_id, 0)) for offer_id in catalogue.offer_ids])
-    most = counts.max(initial=0.0)
-    shares = counts / most if most > 0 else counts
+    shares = (counts + 1.0) / (counts.max(initial=0.0) + 1.0)
     return Estimate(shares, rank(shares, shares), Basis.POPULATION, target=None, is_personalised=False)

@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.decide import Policy, Slot
+from recsys.decision.decide import Slot
+from recsys.decision.policy.policy import Policy
 from recsys.domain import Change, ClientState, HoldingsKind, Language, Offer, Price, PricePeriod
 from recsys.models.base import Evidence, EvidenceKind
-from recsys.texts import cohort_phrase, reason_text
+from recsys.texts import cohort_phrase, day_and_month_text, reason_text
 
 _PERIOD_CODES = {
     PricePeriod.MONTH: "price_month",
@@ -27,6 +28,7 @@ _PERIOD_CODES = {
 _ENOUGH_REASONS = 2
 # The same words on every card of an answer tell nothing: nothing is said of one service more often.
 _MAX_MENTIONS = 2
+_OF_HOLDINGS = (Change.RENEW, Change.EXPAND, Change.RETAIN)
 
 
 class Reason(NamedTuple):
@@ -49,15 +51,17 @@ def _reason(code: str, language: Language, subject: str) -> Reason:
 class Explainer:
     """Explains the slots of one request, in the order of the answer.
 
-    No service of the client is named more than twice in one answer, and no open need said more often;
-    only a next edition always names the present one.
+    No service of the client is named more than twice in one answer, and no open need said more often
+    unless nothing else can be said; only a next edition always names the present one. What is renewed,
+    expanded or retained says so, and nothing that would sell it anew.
 
     Args:
         catalogue: The compiled catalogue.
         state: The client's state.
         language: Language of the sentences.
         policy: Its `min_cohort` and `max_reasons`.
-        is_personalised: False leaves only reasons that hold for everybody.
+        is_personalised: False leaves only reasons that hold for everybody, and why something held is renewed,
+            expanded or retained.
         holdings: Whether the client connects services or buys products.
     """
 
@@ -78,6 +82,7 @@ class Explainer:
         self._together_code = "bought_with" if holdings is HoldingsKind.PURCHASES else "taken_with"
         self._n_mentions: Counter[str] = Counter()
         self._n_open_needs = 0
+        self._state = state
         self._held: Mapping[str, None] = (
             dict.fromkeys(holding.offer_id for holding in state.holdings) if is_personalised else {}
         )
@@ -98,17 +103,42 @@ class Explainer:
         """
         offer = self._catalogue.offers[slot.position]
         facts: list[tuple[str, str]] = []
-        if self._held:
-            self._add_holding(facts, offer, slot)
-        self._add_evidence(facts, offer, slot, evidence)
-        if len(facts) < _ENOUGH_REASONS and self._n_open_needs < _MAX_MENTIONS and self._is_open(offer):
-            self._n_open_needs += 1
-            facts.append(("need_open", ""))
+        if slot.change in _OF_HOLDINGS:
+            facts.append((slot.change.value, self._term_end(offer) if slot.change is Change.RENEW else ""))
+        else:
+            self._add_sale(facts, offer, slot, evidence, is_priced=price is not None)
         if price is not None:
             _add_price(facts, price, is_personalised=self._is_personalised)
         return tuple(
             [_reason(code, self._language, subject) for code, subject in facts[: self._policy.max_reasons]]
         )
+
+    def _term_end(self, offer: Offer) -> str:
+        """The day on which the first term of what the client has of it ends; empty where none is known."""
+        ends = [
+            holding.term_ends_on
+            for holding in self._state.holdings
+            if holding.offer_id == offer.offer_id and holding.term_ends_on is not None
+        ]
+        return day_and_month_text(min(ends), self._language) if ends else ""
+
+    def _add_sale(
+        self,
+        facts: list[tuple[str, str]],
+        offer: Offer,
+        slot: Slot,
+        evidence: Sequence[Evidence],
+        *,
+        is_priced: bool,
+    ) -> None:
+        """Why to take what the client does not have."""
+        if self._held:
+            self._add_holding(facts, offer, slot)
+        self._add_evidence(facts, offer, slot, evidence)
+        is_said_enough = self._n_open_needs >= _MAX_MENTIONS and (facts or is_priced)
+        if len(facts) < _ENOUGH_REASONS and not is_said_enough and self._is_open(offer):
+            self._n_open_needs += 1
+            facts.append(("need_open", ""))
 
     def _add_holding(self, facts: list[tuple[str, str]], offer: Offer, slot: Slot) -> None:
         """What the client has and the offer replaces or requires."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 
 import numpy as np
 from hypothesis import given, settings
@@ -13,11 +12,12 @@ from hypothesis import strategies as st
 
 from recsys.decision.arbitration import Alignment, Estimate, fallback_estimate, rank
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.contact import CoolDowns, let_rest
-from recsys.decision.decide import Ask, Decision, Policy, Situation, decide, list_refusals
-from recsys.decision.engagement import engage
-from recsys.decision.exploration import draw_probability
-from recsys.decision.refusals import Rule
+from recsys.decision.conditions.facts import Moment
+from recsys.decision.decide import Ask, Decision, Situation, decide, judge, list_refusals
+from recsys.decision.engine import Engine
+from recsys.decision.policy.policy import Policy
+from recsys.decision.refusals import RefusalStage
+from recsys.decision.rulebook import NO_RULE
 from recsys.domain import (
     Basis,
     ClientId,
@@ -29,11 +29,11 @@ from recsys.domain import (
     Offer,
     OfferId,
     OfferKind,
-    Placement,
     Profile,
     Target,
 )
 from recsys.models.base import OfferIndex
+from recsys.placement import Exploration, ExplorationKind, Placement
 
 NOW = datetime(2024, 10, 1, 12, tzinfo=UTC)
 NAMES = [OfferId(name) for name in "abcdefgh"]
@@ -80,19 +80,27 @@ def situations(draw: st.DrawFn) -> Situation:
             for name in draw(some_names)
         ),
     )
+    asks = tuple(Ask(f"p-{number}", k=draw(st.integers(1, 5))) for number in range(draw(st.integers(1, 3))))
+    return Situation(state, NOW, asks, frozenset(draw(some_names)))
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
     kinds = st.lists(st.sampled_from(OfferKind), max_size=2, unique=True).map(tuple)
-    asks = tuple(
-        Ask(
+    return Policy(
+        placements=tuple(
             Placement(
                 f"p-{number}",
                 kinds=draw(kinds),
-                exploration_share=draw(st.sampled_from([0.0, 0.2, 1.0])),
-            ),
-            k=draw(st.integers(1, 5)),
+                exploration=Exploration(
+                    draw(st.sampled_from(ExplorationKind)), draw(st.sampled_from([0.0, 0.2, 1.0]))
+                ),
+                max_per_need_group=draw(st.sampled_from([None, None, 1])),
+                rotation=draw(st.sampled_from([0.0, 0.2])),
+            )
+            for number in range(3)
         )
-        for number in range(draw(st.integers(1, 3)))
     )
-    return Situation(state, NOW, asks, frozenset(draw(some_names)))
 
 
 days = st.integers(0, 400)
@@ -104,143 +112,140 @@ def estimate_for(catalogue: CompiledCatalogue) -> Estimate:
     return Estimate(values, rank(values, values), Basis.HOLDINGS, Target.ADOPTION, is_personalised=True)
 
 
-def decided(found: Sequence[Offer], situation: Situation) -> tuple[CompiledCatalogue, Decision]:
-    catalogue = CompiledCatalogue(found)
-    return catalogue, decide(situation, estimate_for(catalogue), catalogue, Policy())
+def decided(found: Sequence[Offer], situation: Situation, policy: Policy) -> tuple[Engine, Decision]:
+    engine = Engine(CompiledCatalogue(found), policy)
+    return engine, decide(situation, estimate_for(engine.catalogue), engine)
 
 
-def shown_ids(catalogue: CompiledCatalogue, decision: Decision) -> list[list[str]]:
-    return [[catalogue.offer_ids[slot.position] for slot in slate.slots] for slate in decision.slates]
+def shown_ids(engine: Engine, decision: Decision) -> list[list[str]]:
+    return [[engine.catalogue.offer_ids[slot.position] for slot in slate.slots] for slate in decision.slates]
 
 
 @QUICK
-@given(offers(), situations())
+@given(offers(), situations(), policies())
 def test_no_later_step_reinstates_what_an_earlier_one_refused(
-    found: tuple[Offer, ...], situation: Situation
+    found: tuple[Offer, ...], situation: Situation, policy: Policy
 ) -> None:
-    catalogue, decision = decided(found, situation)
-    profile = situation.state.profile or Profile()
-    alone = catalogue.rules_without_holdings(profile.region, profile.legal_form, NOW)
-    standing = [rule if rule is not Rule.REQUIRES else None for rule in alone]
-    engaged = engage(catalogue, situation.state, NOW)
-    rested = engage(catalogue, situation.state, NOW)
-    let_rest(rested, catalogue, situation.state, NOW, CoolDowns())
-    for earlier, later in (
-        (standing, engaged.rules),
-        (engaged.rules, rested.rules),
-        (rested.rules, decision.verdicts.rules),
-    ):
-        assert all(new is old for old, new in zip(earlier, later, strict=True) if old is not None)
-    shown = {slot.position for slate in decision.slates for slot in slate.slots}
-    assert all(decision.verdicts.rules[position] is None for position in shown)
+    engine, decision = decided(found, situation, policy)
+    engaged = engine.engagement.engage((situation.state,), Moment(NOW))[0]
+    for slate in decision.slates:
+        judged = judge(situation, engine, slate.placement_id)
+        for earlier, later in ((engaged, judged), (judged, slate.verdicts)):
+            is_refused = earlier.numbers != NO_RULE
+            assert (later.numbers[is_refused] <= earlier.numbers[is_refused]).all()
+        assert all(judged.numbers[slot.position] == NO_RULE for slot in slate.slots)
+        assert all(slate.verdicts.numbers[slot.position] == NO_RULE for slot in slate.slots)
 
 
 @QUICK
-@given(offers(), situations())
-def test_no_offer_is_shown_twice_in_one_answer(found: tuple[Offer, ...], situation: Situation) -> None:
-    catalogue, decision = decided(found, situation)
-    shown = [offer_id for slate in shown_ids(catalogue, decision) for offer_id in slate]
+@given(offers(), situations(), policies())
+def test_no_offer_is_shown_twice_in_one_answer(
+    found: tuple[Offer, ...], situation: Situation, policy: Policy
+) -> None:
+    engine, decision = decided(found, situation, policy)
+    shown = [offer_id for slate in shown_ids(engine, decision) for offer_id in slate]
     assert len(shown) == len(set(shown))
 
 
 @QUICK
-@given(offers(), situations())
-def test_what_the_request_excludes_is_never_shown(found: tuple[Offer, ...], situation: Situation) -> None:
-    catalogue, decision = decided(found, situation)
-    shown = {offer_id for slate in shown_ids(catalogue, decision) for offer_id in slate}
+@given(offers(), situations(), policies())
+def test_what_the_request_excludes_is_never_shown(
+    found: tuple[Offer, ...], situation: Situation, policy: Policy
+) -> None:
+    engine, decision = decided(found, situation, policy)
+    shown = {offer_id for slate in shown_ids(engine, decision) for offer_id in slate}
     assert not shown & situation.excluded
     held = {holding.offer_id for holding in situation.state.holdings}
     assert not shown & held
 
 
 @QUICK
-@given(offers(), situations())
-def test_a_slate_is_as_long_as_asked_for_or_as_its_candidates(
-    found: tuple[Offer, ...], situation: Situation
+@given(offers(), situations(), policies())
+def test_a_slate_keeps_to_what_was_asked_for(
+    found: tuple[Offer, ...], situation: Situation, policy: Policy
 ) -> None:
-    catalogue, decision = decided(found, situation)
+    engine, decision = decided(found, situation, policy)
     for ask, slate in zip(situation.asks, decision.slates, strict=True):
-        assert len(slate.slots) == min(ask.k, len(slate.candidates))
-        kinds = {catalogue.kinds[slot.position] for slot in slate.slots}
-        assert not ask.placement.kinds or kinds <= set(ask.placement.kinds)
+        placement = engine.placements[ask.placement_id]
+        assert len(slate.slots) <= min(ask.k, len(slate.candidates))
+        if placement.max_per_need_group is None:
+            assert len(slate.slots) == min(ask.k, len(slate.candidates))
+        kinds = {engine.catalogue.kinds[slot.position] for slot in slate.slots}
+        assert not placement.kinds or kinds <= set(placement.kinds)
         assert [slot.rank for slot in slate.slots] == list(range(1, len(slate.slots) + 1))
 
 
 @QUICK
-@given(offers(), situations())
-def test_every_offer_is_a_candidate_or_refused_never_both(
-    found: tuple[Offer, ...], situation: Situation
+@given(offers(), situations(), policies())
+def test_every_offer_is_a_candidate_or_refused(
+    found: tuple[Offer, ...], situation: Situation, policy: Policy
 ) -> None:
-    catalogue, decision = decided(found, situation)
+    engine, decision = decided(found, situation, policy)
     for slate in decision.slates:
-        refused = [refusal.offer_id for refusal in list_refusals(decision, slate, catalogue)]
-        candidates = [catalogue.offer_ids[position] for position in slate.candidates]
-        assert sorted(refused + candidates) == sorted(catalogue.offer_ids)
+        refusals = list_refusals(slate, engine)
+        # what only a constraint of the list kept out is a candidate too: it could have been drawn
+        refused = {one.offer_id for one in refusals if one.rule.rule_id != "need_group_cap"}
+        kept_out = {one.offer_id for one in refusals} - refused
+        candidates = {engine.catalogue.offer_ids[position] for position in slate.candidates}
+        assert not refused & candidates
+        assert kept_out <= candidates
+        assert refused | candidates == set(engine.catalogue.offer_ids)
 
 
 @QUICK
-@given(offers(), situations())
-def test_the_probabilities_of_each_draw_sum_to_one_and_the_logged_one_is_among_them(
-    found: tuple[Offer, ...], situation: Situation
+@given(offers(), situations(), policies())
+def test_what_was_drawn_could_be_drawn(
+    found: tuple[Offer, ...], situation: Situation, policy: Policy
 ) -> None:
-    _, decision = decided(found, situation)
-    for ask, slate in zip(situation.asks, decision.slates, strict=True):
-        share = ask.placement.exploration_share if situation.is_profiling_allowed else 0.0
-        allowed = list(slate.candidates)
-        for slot in slate.slots:
-            of = {
-                position: draw_probability(place == 0, len(allowed), share)
-                for place, position in enumerate(allowed)
-            }
-            assert abs(sum(Fraction(p) for p in of.values()) - 1) < Fraction(1, 10**12)
-            assert slot.logging_probability == of[slot.position]
-            assert slot.logging_probability > 0
-            allowed.remove(slot.position)
+    _, decision = decided(found, situation, policy)
+    for slate in decision.slates:
+        drawn = [slot.position for slot in slate.slots]
+        assert all(0 < slot.logging_probability <= 1 for slot in slate.slots)
+        assert set(drawn) <= set(slate.candidates.tolist())
 
 
 @QUICK
-@given(offers(), situations(), st.randoms(use_true_random=False))
+@given(offers(), situations(), policies(), st.randoms(use_true_random=False))
 def test_the_order_in_which_offers_come_changes_nothing(
-    found: tuple[Offer, ...], situation: Situation, rng: object
+    found: tuple[Offer, ...], situation: Situation, policy: Policy, rng: object
 ) -> None:
     shuffled = list(found)
     rng.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert shown_ids(*decided(found, situation)) == shown_ids(*decided(shuffled, situation))
-    assert decided(found, situation)[1] == decided(shuffled, situation)[1]
+    one, other = decided(found, situation, policy), decided(shuffled, situation, policy)
+    assert shown_ids(*one) == shown_ids(*other)
+    assert [slate.slots for slate in one[1].slates] == [slate.slots for slate in other[1].slates]
 
 
 @QUICK
-@given(offers(), situations())
+@given(offers(), situations(), policies())
 def test_switching_profiling_off_leaves_nothing_to_chance(
-    found: tuple[Offer, ...], situation: Situation
+    found: tuple[Offer, ...], situation: Situation, policy: Policy
 ) -> None:
     off = replace(situation.state.profile or Profile(), is_profiling_allowed=False)
     quiet = replace(situation, state=replace(situation.state, profile=off))
-    _, decision = decided(found, quiet)
+    _, decision = decided(found, quiet, policy)
     assert all(slot.logging_probability == 1.0 for slate in decision.slates for slot in slate.slots)
-    for ask, slate in zip(situation.asks, decision.slates, strict=True):
-        assert [slot.position for slot in slate.slots] == list(slate.candidates[: ask.k])
 
 
 @QUICK
-@given(offers(), situations(), names)
+@given(offers(), situations(), policies(), names)
 def test_one_more_exclusion_only_takes_away(
-    found: tuple[Offer, ...], situation: Situation, name: OfferId
+    found: tuple[Offer, ...], situation: Situation, policy: Policy, name: OfferId
 ) -> None:
-    _, before = decided(found, situation)
-    _, after = decided(found, replace(situation, excluded=situation.excluded | {name}))
-    assert set(after.slates[0].candidates) <= set(before.slates[0].candidates)
+    _, before = decided(found, situation, policy)
+    _, after = decided(found, replace(situation, excluded=situation.excluded | {name}), policy)
+    assert set(after.slates[0].candidates.tolist()) <= set(before.slates[0].candidates.tolist())
 
 
 @QUICK
-@given(offers(), situations())
+@given(offers(), situations(), policies())
 def test_candidates_stand_by_descending_priority_then_id(
-    found: tuple[Offer, ...], situation: Situation
+    found: tuple[Offer, ...], situation: Situation, policy: Policy
 ) -> None:
-    catalogue, decision = decided(found, situation)
-    values = estimate_for(catalogue).probabilities
+    engine, decision = decided(found, situation, policy)
+    values = estimate_for(engine.catalogue).probabilities
     for slate in decision.slates:
-        keys = [(-values[position], catalogue.offer_ids[position]) for position in slate.candidates]
+        keys = [(-values[position], engine.catalogue.offer_ids[position]) for position in slate.candidates]
         assert keys == sorted(keys)
 
 
@@ -283,10 +288,12 @@ def test_without_a_model_the_most_held_come_first_and_without_holdings_the_catal
 
 def test_a_refresh_in_the_same_window_shows_the_same_list_and_the_next_window_need_not() -> None:
     found = tuple(Offer(name) for name in NAMES)
-    ask = Ask(Placement("home", exploration_share=1.0), 3)
-    situation = Situation(ClientState(ClientId("c-1")), NOW, (ask,))
+    all_by_chance = Policy(
+        placements=(Placement("home", exploration=Exploration(ExplorationKind.EPSILON, 1.0)),)
+    )
+    situation = Situation(ClientState(ClientId("c-1")), NOW, (Ask("home", 3),))
     lists = [
-        shown_ids(*decided(found, replace(situation, now=NOW + timedelta(hours=hours))))
+        shown_ids(*decided(found, replace(situation, now=NOW + timedelta(hours=hours)), all_by_chance))
         for hours in (0, 5, 11, *range(12, 24 * 10, 24))
     ]
     assert lists[0] == lists[1] == lists[2]
@@ -295,9 +302,10 @@ def test_a_refresh_in_the_same_window_shows_the_same_list_and_the_next_window_ne
 
 def test_an_offer_goes_to_the_first_list_that_takes_it() -> None:
     found = (Offer(OfferId("a"), kind=OfferKind.PARTNER), Offer(OfferId("b")), Offer(OfferId("c")))
-    asks = (Ask(Placement("banner"), 1), Ask(Placement("partners", kinds=(OfferKind.PARTNER,)), 2))
-    catalogue, decision = decided(found, Situation(ClientState(ClientId("c-1")), NOW, asks))
-    first = shown_ids(catalogue, decision)
-    assert first == [["a"], []]
-    refused = {one.offer_id: one.rule for one in list_refusals(decision, decision.slates[1], catalogue)}
-    assert refused == {"a": Rule.SHOWN_ABOVE, "b": Rule.PLACEMENT_KIND, "c": Rule.PLACEMENT_KIND}
+    policy = Policy(placements=(Placement("banner"), Placement("partners", kinds=(OfferKind.PARTNER,))))
+    asks = (Ask("banner", 1), Ask("partners", 2))
+    engine, decision = decided(found, Situation(ClientState(ClientId("c-1")), NOW, asks), policy)
+    assert shown_ids(engine, decision) == [["a"], []]
+    refused = {one.offer_id: one.rule.rule_id for one in list_refusals(decision.slates[1], engine)}
+    assert refused == {"a": "shown_above", "b": "placement_kind", "c": "placement_kind"}
+    assert {one.stage for one in list_refusals(decision.slates[1], engine)} == {RefusalStage.PLACEMENT}

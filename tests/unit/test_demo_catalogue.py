@@ -148,7 +148,7 @@ def test_expert_weights_name_what_exists(catalogue: Catalogue) -> None:
 def test_placements() -> None:
     placements = placements_from_yaml((DEMO / "placements.yaml").read_text(encoding="utf-8"), "file")
     by_id = {placement.placement_id: placement for placement in placements}
-    assert (by_id["home"].k, by_id["home"].exploration_share) == (5, 0.1)
+    assert (by_id["home"].k, by_id["home"].exploration.share) == (5, 0.1)
     assert (by_id["partners"].k, by_id["partners"].kinds) == (3, (OfferKind.PARTNER,))
     assert by_id["banner"].k == 1
 
@@ -191,7 +191,7 @@ def test_a_sound_catalogue_is_read() -> None:
         ),
         pytest.param("    margin: 10\n", "", 6, "field 'margin' is missing; add it", id="missing"),
         pytest.param("margin: 10\n", "margin: much\n", 12, "correct the value", id="type"),
-        pytest.param("kind: content", "kind: ours", 15, "'own', 'partner' or 'content'", id="kind"),
+        pytest.param("kind: content", "kind: ours", 15, "own, partner, content can stand here", id="kind"),
         pytest.param("[[pbx]]", "[[pbz]]", 21, "refers to 'pbz'", id="offer"),
         pytest.param("[[pbx]]", "[[pbx]]\n    excludes: [pbz]", 22, "refers to 'pbz'", id="excluded offer"),
         pytest.param("[[pbx]]", "[[pbx]]\n    upgrades_to: pbz", 22, "refers to 'pbz'", id="upgrade"),
@@ -201,7 +201,7 @@ def test_a_sound_catalogue_is_read() -> None:
         pytest.param(
             "period: month}]", "period: month}, {amount: 2, period: month}]", 13, "two prices", id="prices"
         ),
-        pytest.param("amount: 100", "amount: -100", 13, "greater than or equal to 0", id="negative price"),
+        pytest.param("amount: 100", "amount: -100", 13, "at least 0 is needed", id="negative price"),
         pytest.param(
             "    margin: 10\n",
             "    margin: 10\n    requires: [[recording]]\n",
@@ -222,9 +222,9 @@ def test_a_sound_catalogue_is_read() -> None:
             id="lost by upgrade",
         ),
         pytest.param(
-            "id: recording", "id: recording\n    id: again", 15, "not a YAML document", id="twice a key"
+            "id: recording", "id: recording\n    id: again", 15, "key 'id' stands twice", id="twice a key"
         ),
-        pytest.param("offers:\n", "offers: [\n", None, "not a YAML document", id="no YAML"),
+        pytest.param("offers:\n", "offers: [\n", None, "a bracket above is not closed", id="no YAML"),
     ],
 )
 def test_a_mistake_is_one_error_with_line_and_cure(
@@ -250,10 +250,10 @@ def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
         ("placements: [{id: home}, {id: home}]", "stands twice"),
         ("placements: [{id: home, k: 9, max_k: 3}]", "above max_k"),
         ("placements: [{id: home, size: 3}]", "unknown field 'size'"),
-        ("placements: [{id: home, k: 0}]", "greater than or equal to 1"),
-        ("placements: [{id: home, kinds: [ours]}]", "'own', 'partner' or 'content'"),
+        ("placements: [{id: home, k: 0}]", "at least 1 is needed"),
+        ("placements: [{id: home, kinds: [ours]}]", "own, partner, content can stand here"),
         ("placements: []", "at least 1"),
-        ("- home", "correct the value"),
+        ("- home", "a group of keys (placements) is needed"),
     ],
 )
 def test_a_mistake_in_placements_is_named(text: str, message: str) -> None:

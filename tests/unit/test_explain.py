@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.decide import Policy, Slot
+from recsys.decision.decide import Slot
 from recsys.decision.explain import Explainer, Reason
+from recsys.decision.policy.policy import Policy
 from recsys.domain import (
     Change,
     ClientId,
@@ -101,6 +102,34 @@ def test_an_upgrade_names_the_edition_that_is_held() -> None:
     reasons = explained("pro", together("start"), change=Change.UPGRADE, language=Language.RU)
     assert codes(reasons) == ["upgrade"], "said once, and the need is met already"
     assert reasons[0].text.startswith("Следующая версия услуги «Виртуальная АТС „Старт“»")
+
+
+@pytest.mark.parametrize(
+    ("change", "language", "reason"),
+    [
+        (Change.RENEW, Language.RU, Reason("renew", "Срок заканчивается 12 декабря")),
+        (Change.RENEW, Language.EN, Reason("renew", "The term ends on 12 December")),
+        (Change.EXPAND, Language.EN, Reason("expand", "Fits your growing company")),
+        (Change.RETAIN, Language.RU, Reason("retain", "Условия, чтобы остаться с нами")),
+    ],
+)
+@pytest.mark.parametrize("is_personalised", [True, False])
+def test_what_is_held_is_not_sold_anew(
+    change: Change, language: Language, reason: Reason, is_personalised: bool
+) -> None:
+    terms = (date(2025, 12, 12), date(2024, 12, 12), None)
+    holdings = tuple(
+        Holding(f"h-{number}", OfferId("start"), NOW, term_ends_on=day) for number, day in enumerate(terms)
+    )
+    explainer = Explainer(
+        CATALOGUE,
+        ClientState(ClientId("c-1"), 1, holdings=holdings),
+        language,
+        Policy(),
+        is_personalised=is_personalised,
+    )
+    slot = Slot(1, CATALOGUE.positions["start"], change, 1.0)
+    assert explainer.reasons(slot, [POPULAR, together("pro")], None) == (reason,)
 
 
 def test_a_holding_as_evidence_is_named() -> None:

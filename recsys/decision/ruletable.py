@@ -1,0 +1,125 @@
+"""Which rule of the policy refuses which candidate first: every rule against every (offer, change)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.decision.rulebook import NO_RULE
+from recsys.domain import Change
+
+BoolArray = NDArray[np.bool_]
+NumberArray = NDArray[np.int16]
+
+N_CHANGES = len(Change)
+# For few clients it is cheaper to look at the tests that fail, for many at the rules of each offer.
+_MANY_CLIENTS = 200
+_NO_RULE = np.int16(NO_RULE)
+
+
+class TableRow(NamedTuple):
+    """One rule.
+
+    Attributes:
+        number: Its number.
+        test: Place of the test by which it refuses; rules may share one.
+        offers: Which offers it is about; by position.
+        changes: Which changes it is about; by their place in `Change`.
+    """
+
+    number: int
+    test: int
+    offers: BoolArray
+    changes: BoolArray
+
+
+class RuleTable:
+    """Looks up the first rule that refuses each candidate, from which tests fail for a client.
+
+    Args:
+        rows: The rules, by ascending number.
+        n_tests: Number of tests.
+        n_offers: Number of offers.
+
+    Example:
+        >>> every, new = np.ones(N_CHANGES, bool), np.arange(N_CHANGES) == 0
+        >>> first, both = np.array([True, False]), np.array([True, True])
+        >>> rows = [TableRow(4, 0, first, new), TableRow(7, 1, both, every)]
+        >>> table, is_failing = RuleTable(rows, n_tests=2, n_offers=2), np.array([[True], [True]])
+        >>> table.first_for_new(is_failing).tolist()
+        [[4, 7]]
+        >>> table.first_for(is_failing, [(0, 1, 0)]), table.first_for(is_failing, [(0, 0, 0)], {4})
+        ([7], [7])
+    """
+
+    def __init__(self, rows: Sequence[TableRow], n_tests: int, n_offers: int) -> None:
+        self._n_offers = n_offers
+        self._tests = np.array([row.test for row in rows], dtype=np.intp)
+        self._numbers = np.array([row.number for row in rows], dtype=np.int16)[:, None]
+        # Of each test the smallest number among its rules, by offer.
+        self._new = np.full((n_tests, n_offers), NO_RULE, dtype=np.int16)
+        self._rules_of: list[list[tuple[int, int]]] = [[] for _ in range(N_CHANGES * n_offers)]
+        rows_of: list[list[int]] = [[] for _ in range(n_offers)]
+        for place, row in enumerate(rows):
+            rule = (row.test, row.number)
+            for candidate in np.flatnonzero(np.outer(row.changes, row.offers)).tolist():
+                self._rules_of[candidate].append(rule)
+                if candidate < n_offers:
+                    rows_of[candidate].append(place)
+                    self._new[row.test, candidate] = min(self._new[row.test, candidate], row.number)
+        self._rows_of = [np.array(places, dtype=np.intp) for places in rows_of]
+
+    def first_for_new(self, is_failing: BoolArray) -> NumberArray:
+        """The smallest number among the failing rules of each offer, if it is new.
+
+        Args:
+            is_failing: tests_by_clients.
+
+        Returns:
+            clients_by_offers, `NO_RULE` where no rule fails.
+        """
+        found = np.empty((is_failing.shape[1], self._n_offers), dtype=np.int16)
+        least = np.minimum.reduce
+        if len(found) < _MANY_CLIENTS:
+            for client, fails in enumerate(is_failing.T):
+                least(self._new.compress(fails, axis=0), initial=NO_RULE, out=found[client])
+            return found
+        values = np.where(is_failing.take(self._tests, axis=0), self._numbers, _NO_RULE)
+        by_offer = np.empty(found.shape[::-1], dtype=np.int16)
+        for offer, rows in enumerate(self._rows_of):
+            least(values.take(rows, axis=0), initial=NO_RULE, out=by_offer[offer])
+        found[:] = by_offer.T
+        return found
+
+    def first_for(
+        self,
+        is_failing: BoolArray,
+        candidates: Sequence[tuple[int, int, int]],
+        lifted: AbstractSet[int] = frozenset(),
+    ) -> list[int]:
+        """The same for single candidates.
+
+        Args:
+            is_failing: tests_by_clients.
+            candidates: Client, position of the offer and place of the change in `Change`.
+            lifted: Numbers of rules that are left out.
+
+        Returns:
+            One number for each candidate.
+        """
+        n_tests = len(is_failing)
+        fails = is_failing.T.tobytes()
+        found = []
+        for client, position, change in candidates:
+            start = client * n_tests
+            for test, number in self._rules_of[change * self._n_offers + position]:
+                if fails[start + test] and number not in lifted:
+                    found.append(number)
+                    break
+            else:
+                found.append(NO_RULE)
+        return found
