@@ -23,6 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+policy_app = typer.Typer(
+    help="Check, test and compare the rules of who is offered what.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(policy_app, name="policy")
+
 DataOption = Annotated[
     str, typer.Option("--data", help="Folder of Parquet or CSV tables, or a database URL.", metavar="DIR|URL")
 ]
@@ -135,6 +143,75 @@ def evaluate(
         return
     Console().print(render_table(result))
     _say(f"report: {out / 'report.html'}")
+
+
+PolicyArgument = Annotated[Path, typer.Argument(help="Folder with the policy's documents.", metavar="DIR")]
+MomentOption = Annotated[
+    str | None, typer.Option("--as-of", help="Day or instant; default: when the last row became known.")
+]
+
+
+@policy_app.command("check")
+def check_policy(
+    policy: PolicyArgument,
+    data: Annotated[
+        str | None, typer.Option(help="Look at the clients of this dataset too.", metavar="DIR|URL")
+    ] = None,
+    as_of: MomentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name what is wrong with the rules: file, line, cure; exit code 1 when something is."""
+    from training.pipelines.policy_check import check as run
+
+    report = run(policy, data, as_of)
+    _say(report.to_json() if as_json else str(report))
+    if report.faults:
+        raise typer.Exit(1)
+
+
+@policy_app.command("test")
+def run_policy_examples(
+    policy: PolicyArgument,
+    data: Annotated[
+        str | None, typer.Option(help="Take the offers from this dataset.", metavar="DIR|URL")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide the examples beside the rules; exit code 1 when one does not hold."""
+    from training.pipelines.policy_test import run_examples as run
+
+    report = run(policy, data)
+    _say(report.to_json() if as_json else str(report))
+    if report.n_failed:
+        raise typer.Exit(1)
+
+
+@policy_app.command("diff")
+def diff_policies(
+    before: Annotated[Path, typer.Argument(help="Folder of the policy in force.", metavar="A")],
+    after: Annotated[Path, typer.Argument(help="Folder of the changed policy.", metavar="B")],
+    data: DataOption,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle that estimates probabilities; default: how many hold an offer."),
+    ] = None,
+    placement: Annotated[str | None, typer.Option(help="Whose list; default: the first of B.")] = None,
+    k: Annotated[
+        int | None, typer.Option(min=1, help="Length of the list; default: the placement's.")
+    ] = None,
+    as_of: MomentOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write the changed clients into.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whose lists a change of the rules moves, what it is worth, and which offers gain and lose."""
+    from training.pipelines.policy_diff import diff as run
+    from training.pipelines.policy_diff_tables import render_diff
+
+    result = run(before, after, data, bundle=bundle, placement=placement, k=k, as_of=as_of, out=out)
+    if as_json:
+        _say(result.to_json())
+    else:
+        Console().print(render_diff(result))
 
 
 def _split(text: str) -> list[str]:
