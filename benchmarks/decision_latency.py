@@ -106,7 +106,7 @@ def add_compared_routes(app: FastAPI) -> None:
         return Response(body, media_type="application/json")
 
     async def show_cache(request: Request) -> Response:  # noqa: ARG001
-        cache = services.scoring.world.cache
+        cache = services.scoring.world.ranking.cache
         return Response(json.dumps([cache.n_hits, cache.n_misses]))
 
     app.router.add_api_route("/bench/floor", floor, methods=["POST"], route_class_override=DirectRoute)
@@ -393,7 +393,7 @@ def read_ids(database: str) -> tuple[list[str], list[str]]:
     store = SqlStore(database)
     try:
         clients = sorted({str(row["client_id"]) for row in store.read_rows("clients")})
-        return clients, [offer.offer_id for offer in store.catalogue().offers]
+        return clients, [offer.offer_id for offer in store.catalogue(datetime.now(UTC)).offers]
     finally:
         store.close()
 

@@ -9,12 +9,13 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
+from zoneinfo import ZoneInfo
 
 import uvicorn
 from fastapi import FastAPI
 
-from recsys.decision.decide import Policy
 from recsys.errors import RecsysError
 from serving.api.routes import add_api
 from serving.portal.routes import create_router
@@ -29,7 +30,8 @@ from serving.web.authentication import Doorkeeper
 from serving.web.failures import install_failures
 from serving.web.limits import BodyLimit
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+# What takes effect is to be in force within a second, and looking and compiling take time too.
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class SystemClock:
@@ -52,11 +54,10 @@ def create_app(settings: Settings, store: Store | None = None, clock: Clock | No
         The app; ``app.state.services`` and ``app.state.doorkeeper`` hold what its requests use.
     """
     used: Store = SqlStore(settings.database_url) if store is None else store
-    policy = Policy(window_seconds=settings.decision_window_minutes * 60)
     services = Services(
         store=used,
         commits=CommitQueue(used),
-        scoring=Scoring(used, settings.bundles_dir, policy, settings.score_cache_size),
+        scoring=Scoring(used, settings.bundles_dir, ZoneInfo(settings.time_zone), settings.score_cache_size),
         clock=SystemClock() if clock is None else clock,
     )
     doorkeeper = Doorkeeper(used)
@@ -64,8 +65,8 @@ def create_app(settings: Settings, store: Store | None = None, clock: Clock | No
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.commits.start()
-        await _look(services.scoring, doorkeeper)
-        watcher = asyncio.create_task(_watch(services.scoring, doorkeeper))
+        await _look(services, doorkeeper)
+        watcher = asyncio.create_task(_watch(services, doorkeeper))
         try:
             yield
         finally:
@@ -93,19 +94,21 @@ def create_app(settings: Settings, store: Store | None = None, clock: Clock | No
     return app
 
 
-async def _look(scoring: Scoring, doorkeeper: Doorkeeper) -> None:
-    """See what changed outside; a store that does not answer is asked again later."""
-    try:
-        await asyncio.to_thread(scoring.refresh)
-        await asyncio.to_thread(doorkeeper.refresh)
-    except RecsysError as error:
-        log("refresh_failed", level=logging.WARNING, cause=str(error))
+async def _look(services: Services, doorkeeper: Doorkeeper) -> None:
+    """See what changed outside; what fails is tried again later, and does not keep the rest from it."""
+    for look in (partial(services.scoring.refresh, services.clock.now()), doorkeeper.refresh):
+        try:
+            await asyncio.to_thread(look)
+        except RecsysError as error:
+            log("refresh_failed", level=logging.WARNING, cause=str(error))
+        except Exception as error:  # noqa: BLE001 -- a look that dies would leave this worker behind for good
+            log("refresh_failed", level=logging.ERROR, error=error, cause=repr(error))
 
 
-async def _watch(scoring: Scoring, doorkeeper: Doorkeeper) -> None:
+async def _watch(services: Services, doorkeeper: Doorkeeper) -> None:
     while True:
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-        await _look(scoring, doorkeeper)
+        await _look(services, doorkeeper)
 
 
 def from_environment() -> FastAPI:

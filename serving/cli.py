@@ -1,4 +1,4 @@
-"""``recsys-serve``: the database, data in, the server, keys, tables out.
+"""``recsys-serve``: the database, data in, the server, keys, offers, policies, tables out.
 
 Exit codes: 0 done, 1 the data or the request is bad (one line per fault on stderr), 2 usage. The database
 is the one of ``RECSYS_DATABASE_URL``. An SQLite file is made and migrated where it is needed; PostgreSQL is
@@ -10,19 +10,28 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from recsys.errors import BundleError, BundleNotFoundError, ConfigError, RecsysError, StoreUnavailableError
+from recsys.errors import ConfigError, RecsysError
+from serving.commands import offers, policies, vip
+from serving.commands.explain import explain
+from serving.commands.terminal import (
+    JsonOption,
+    Progress,
+    bundle_hint,
+    make_ready,
+    minute,
+    note,
+    open_store,
+    print_table,
+    say,
+    warn,
+    zone_of_settings,
+)
 from serving.ports import KeyRecord, Role
 from serving.security.keys import new_key
 from serving.settings import Settings, read_settings
@@ -30,16 +39,20 @@ from serving.storage.sql import SqlStore
 
 app = typer.Typer(
     name="recsys-serve",
-    help="Serve recommendations: migrate, load, run, keys, export.",
+    help="Serve recommendations: migrate, load, run, keys, explain, offer, policy, vip, export.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 keys_app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
-app.add_typer(keys_app, name="keys")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-_SECONDS_BETWEEN_LINES = 2.0
+for _name, _commands in (
+    ("keys", keys_app),
+    ("offer", offers.app),
+    ("policy", policies.app),
+    ("vip", vip.app),
+):
+    app.add_typer(_commands, name=_name)
+app.command()(explain)
 
 
 @app.command()
@@ -49,7 +62,7 @@ def migrate(as_json: JsonOption = False) -> None:
 
     settings = read_settings({})
     revision = move(settings.database_url)
-    _print({"revision": revision} if as_json else f"the database has schema {revision}")
+    say({"revision": revision} if as_json else f"the database has schema {revision}")
 
 
 @app.command()
@@ -66,20 +79,36 @@ def load(
     from serving.services.load import load as run
 
     options = LoadOptions(is_log_loaded=has_log, is_shrinking_allowed=allow_shrink)
-    with _store() as store:
-        summary = run(store, folder, datetime.now(UTC), options, _Progress().show)
+    with open_store() as store:
+        summary = run(store, folder, datetime.now(UTC), options, Progress().show)
+    warnings = (*summary.warnings, *_other_midnights(summary.time_zone))
+    warn(warnings)
     if as_json:
-        _print(
+        say(
             {
                 "n_rows": dict(summary.n_rows),
                 "n_changed_states": summary.n_changed_states,
-                "n_placements": summary.n_placements,
+                "policy_version": summary.policy_version,
+                "is_new_policy": summary.is_new_policy,
+                "warnings": warnings,
             }
         )
         return
     for name, n_rows in summary.n_rows.items():
-        _print(f"{name}: {n_rows} rows")
-    _print(f"client states: {summary.n_changed_states} changed; placements: {summary.n_placements} loaded")
+        say(f"{name}: {n_rows} rows")
+    say(f"client states: {summary.n_changed_states} changed")
+    if summary.policy_version is not None:
+        is_new = "published" if summary.is_new_policy else "published before; what is in force stays"
+        say(f"policy {summary.policy_version}: {is_new}")
+
+
+def _other_midnights(data_zone: str) -> tuple[str, ...]:
+    """What to say when the server's days are not those of the data."""
+    own_zone = zone_of_settings().key
+    if data_zone == own_zone:
+        return ()
+    cure = f"start it with RECSYS_TIME_ZONE={data_zone}, so that caps and rules begin their days alike"
+    return (f"the data's days are those of {data_zone}, the server's those of {own_zone}: {cure}",)
 
 
 @app.command()
@@ -104,20 +133,20 @@ def run(
     }
     settings = read_settings({name: value for name, value in given.items() if value is not None})
     _check_address(settings)
-    hint = _bundle_hint(settings.bundles_dir)
+    hint = bundle_hint(settings.bundles_dir)
     store = SqlStore(settings.database_url)
     try:
-        _make_ready(store, settings)
+        make_ready(store, settings)
     finally:
         store.close()
     from serving.app import run as serve
 
     address = f"http://{settings.host}:{settings.port}"
-    _note(f"API: {address}/v1  (described in {address}/openapi.json)")
+    note(f"API: {address}/v1  (described in {address}/openapi.json)")
     if settings.is_portal_enabled:
-        _note(f"Demo portal: {address}/portal/  (Ctrl+C stops)")
+        note(f"Demo portal: {address}/portal/  (Ctrl+C stops)")
     if hint:
-        _note(hint)
+        note(hint)
     serve(settings)
 
 
@@ -129,13 +158,13 @@ def export(
     """Write every table as Parquet, such as recsys-train reads."""
     from serving.services.export import export as run
 
-    with _store() as store:
-        n_rows = run(store, out)
+    with open_store() as store:
+        n_rows = run(store, out, datetime.now(UTC))
     if as_json:
-        _print({"n_rows": dict(n_rows)})
+        say({"n_rows": dict(n_rows)})
         return
     for name, n in n_rows.items():
-        _print(f"{name}: {n} rows")
+        say(f"{name}: {n} rows")
 
 
 @keys_app.command("create")
@@ -144,37 +173,44 @@ def create_key(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key; it is shown once, on stdout, and stored as a digest only."""
-    with _store() as store:
+    with open_store() as store:
         key, record = new_key(role, datetime.now(UTC))
         store.add_key(record)
     if as_json:
-        _print({"key": key, **_key_entry(record)})
+        say({"key": key, **_key_entry(record)})
         return
-    _print(key)
-    _note(f"key {record.key_id} with the role {role}; keep it now, it cannot be shown again")
+    say(key)
+    note(f"key {record.key_id} with the role {role}; keep it now, it cannot be shown again")
 
 
 @keys_app.command("list")
 def list_keys(as_json: JsonOption = False) -> None:
     """List the keys, revoked ones too; never the keys themselves."""
-    with _store() as store:
+    with open_store() as store:
         records = store.keys()
     if as_json:
-        _print({"keys": [_key_entry(record) for record in records]})
+        say({"keys": [_key_entry(record) for record in records]})
         return
-    table = Table("key_id", "role", "created", "revoked")
-    for record in records:
-        revoked_at = "" if record.revoked_at is None else f"{record.revoked_at:%Y-%m-%d %H:%M}"
-        table.add_row(record.key_id, record.role, f"{record.created_at:%Y-%m-%d %H:%M}", revoked_at)
-    Console().print(table)
+    print_table(
+        ("key_id", "role", "created", "revoked"),
+        [
+            (
+                record.key_id,
+                record.role,
+                minute(record.created_at),
+                "" if record.revoked_at is None else minute(record.revoked_at),
+            )
+            for record in records
+        ],
+    )
 
 
 @keys_app.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="The key_id that `keys list` shows.")]) -> None:
     """Revoke a key; running servers refuse it within a second."""
-    with _store() as store:
+    with open_store() as store:
         store.revoke_key(key_id, datetime.now(UTC))
-    _note(f"key {key_id} is revoked")
+    note(f"key {key_id} is revoked")
 
 
 def main() -> None:
@@ -182,55 +218,8 @@ def main() -> None:
     try:
         app()
     except RecsysError as error:
-        _note(str(error))
+        note(str(error))
         sys.exit(1)
-
-
-class _Progress:
-    """Says how far a load is: a line that renews itself on a terminal, plain lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
-        self._said_at = time.monotonic()
-
-    def show(self, table: str, n_done: int, n_rows: int) -> None:
-        is_last = n_done == n_rows
-        if self._is_terminal:
-            sys.stderr.write(f"\r{table}: {n_done}/{n_rows}\x1b[K" + ("\n" if is_last else ""))
-            sys.stderr.flush()
-        elif time.monotonic() - self._said_at > _SECONDS_BETWEEN_LINES:
-            self._said_at = time.monotonic()
-            _note(f"{table}: {n_done}/{n_rows}")
-
-
-@contextmanager
-def _store() -> Iterator[SqlStore]:
-    settings = read_settings({})
-    store = SqlStore(settings.database_url)
-    try:
-        _make_ready(store, settings)
-        yield store
-    finally:
-        store.close()
-
-
-def _make_ready(store: SqlStore, settings: Settings) -> None:
-    """Migrate an SQLite file that needs it.
-
-    Raises:
-        StoreUnavailableError: The database does not answer, or somebody has to migrate it.
-    """
-    if store.is_ready():
-        return
-    if store.is_embedded:
-        from serving.storage.migrate import migrate as move
-
-        move(settings.database_url)
-        return
-    store.keys()  # says which of the two it is
-    raise StoreUnavailableError(
-        f"the database {store.place} has not the schema of this program: run `recsys-serve migrate`"
-    )
 
 
 def _check_address(settings: Settings) -> None:
@@ -257,32 +246,6 @@ def _check_address(settings: Settings) -> None:
         ) from error
 
 
-def _bundle_hint(folder: Path | None) -> str | None:
-    """What to tell of a folder that holds no bundle yet.
-
-    Raises:
-        ConfigError: There is no such folder.
-    """
-    from recsys.bundle import newest_bundle
-
-    if folder is None:
-        return None
-    if not folder.is_dir():
-        raise ConfigError(
-            f"there is no folder {folder} to take bundles from: name another with --bundles DIR"
-        )
-    try:
-        newest_bundle(folder)
-    except BundleNotFoundError:
-        return (
-            f"The folder {folder} holds no bundle yet: popularity orders the lists until `recsys-train fit`"
-            " writes one into it."
-        )
-    except BundleError as error:
-        return f"No bundle can be used, popularity orders the lists: {error}"
-    return None
-
-
 def _key_entry(record: KeyRecord) -> dict[str, object]:
     return {
         "key_id": record.key_id,
@@ -290,11 +253,3 @@ def _key_entry(record: KeyRecord) -> dict[str, object]:
         "created_at": record.created_at,
         "revoked_at": record.revoked_at,
     }
-
-
-def _print(what: str | dict[str, object]) -> None:
-    print(what if isinstance(what, str) else orjson.dumps(what).decode())  # noqa: T201
-
-
-def _note(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)  # noqa: T201

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from recsys.domain import ClientId, ClientState, Event, Holding, Offer, Placement, Profile
+from recsys.domain import ClientId, ClientState, Event, EventType, Holding, Offer, Profile
 from recsys.errors import RecsysError
 from recsys.history import MonthFigures
+from serving.orders import OfferStop, PolicyVersion
 
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 """How far a portal's clock may go wrong before what it says cannot be true."""
@@ -32,8 +33,10 @@ class LoggedDecision:
 
     Attributes:
         items: JSON list of ``[slot, offer_id, change, logging_probability, [reason codes]]``.
-        candidates: JSON object of equally long lists ``offer_id, change, priority, probability`` and the
-            list ``refused`` of ``[offer_id, stage, rule]``.
+        candidates: JSON object of equally long lists ``offer_id, change, priority, probability, context,
+            value, levers`` (a factor that is 1 for every candidate is left out) and the list ``refused`` of
+            ``[offer_id, stage, rule]``.
+        request: JSON object of what else a replay needs; see `recsys.tables`.
 
     The other attributes are the columns of the table ``decisions``.
     """
@@ -54,6 +57,7 @@ class LoggedDecision:
     basis: str
     items: bytes
     candidates: bytes
+    request: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +113,19 @@ class RecordEvents:
 class PutClient:
     """Create a client or replace its profile from now on. Result: the new `ClientState`.
 
-    The profile that is stored already changes nothing, not even the version.
+    The profile that is stored already changes nothing, not even the version. ConflictError if another
+    profile than `replaces` is stored.
+
+    Attributes:
+        reason: Why, for those who audit it.
+        replaces: The profile that the writer has seen; None replaces whatever is stored.
     """
 
     client_id: ClientId
     profile: Profile
     recorded_at: datetime
+    reason: str | None = None
+    replaces: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +183,18 @@ class Catalogue:
     offers: tuple[Offer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Placements:
-    """The placements in force; the version is a digest of their content."""
+class ContentVersion(NamedTuple):
+    """How often what is decided with has changed; each number only grows.
 
-    version: str
-    placements: tuple[Placement, ...]
+    Attributes:
+        tables: Changes of the catalogue's tables and of the documents.
+        policies: Policies and withdrawals whose moment has come.
+        stops: Stops and resumptions whose moment has come.
+    """
+
+    tables: int
+    policies: int
+    stops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,16 +248,51 @@ class Store(Protocol):
         """
         ...
 
-    def catalogue(self) -> Catalogue:
-        """The offers in force, ordered by offer_id."""
+    def client_states(self, after: str, limit: int) -> list[ClientState]:
+        """The next states whose client_id is greater than `after`, at most `limit`, ordered by client_id."""
         ...
 
-    def placements(self) -> Placements:
-        """The placements in force; one called ``home`` when nothing was loaded."""
+    def catalogue(self, now: datetime) -> Catalogue:
+        """The offers as they stand at an instant, ordered by offer_id; stops in force are merged in."""
         ...
 
-    def content_version(self) -> str:
-        """A short text that changes whenever catalogue or placements change; cheap enough to poll."""
+    def keep_catalogue(self, catalogue: Catalogue, used_at: datetime) -> None:
+        """Keep the offers of a version for replays; nothing is done where they are kept already."""
+        ...
+
+    def kept_catalogue(self, version: str) -> Catalogue | None:
+        """The offers of a version that decisions were made with; None if it was never used."""
+        ...
+
+    def content_version(self, now: datetime) -> ContentVersion:
+        """Changes whenever the catalogue or a document does, or a policy or a stop takes effect.
+
+        Cheap enough to poll.
+        """
+        ...
+
+    def put_policy(self, policy: PolicyVersion) -> None:
+        """Publish a policy, or withdraw one."""
+        ...
+
+    def policies(self) -> list[PolicyVersion]:
+        """Everything that was said, withdrawals too, ordered by effective_at, then as it was said."""
+        ...
+
+    def policy_in_force(self, now: datetime) -> PolicyVersion | None:
+        """The last standing policy that has taken effect; of one moment the one published last."""
+        ...
+
+    def put_offer_stop(self, stop: OfferStop) -> None:
+        """Take an offer off, or put it back. Whether there is such an offer is not looked at."""
+        ...
+
+    def offer_stops(self) -> list[OfferStop]:
+        """Everything that was said, in the order in which it was said."""
+        ...
+
+    def event_counts(self, event_type: EventType, since: datetime) -> dict[str, int]:
+        """Number of applications or activations of each offer that happened from `since` on."""
         ...
 
     def holder_counts(self) -> dict[str, int]:
@@ -279,10 +331,6 @@ class Store(Protocol):
         They stand as of as_of (default: the present). Each changed state's
         version grows by one. Works in short transactions, beside a serving server.
         """
-        ...
-
-    def put_placements(self, placements: Sequence[Placement], loaded_at: datetime) -> None:
-        """Replace the placements."""
         ...
 
     def put_documents(self, documents: Mapping[str, str]) -> None:

@@ -40,9 +40,6 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         1_048_576, ge=1024, description="longest request body; a longer one is refused with status 413"
     )
-    decision_window_minutes: int = Field(
-        60, ge=1, le=1440, description="a refresh within this window does not draw the list anew"
-    )
     score_cache_size: int = Field(
         50_000, ge=0, description="clients whose scores are kept in memory by each worker; 0 keeps none"
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from recsys.decision.refusals import RefusalStage, Rule
+from recsys.decision.refusals import RefusalStage
 from recsys.domain import (
     Basis,
     Change,
@@ -81,7 +81,7 @@ class RefusalAnswer(BaseModel):
 
     offer_id: str
     stage: RefusalStage
-    rule: Rule
+    rule: str = Field(description="id of the rule: the policy's, or a built-in one")
 
 
 class PlacementAnswer(BaseModel):
@@ -138,6 +138,7 @@ class ProfileAnswer(BaseModel):
     revenue_minor: int | None
     client_since_on: date | None
     is_vip: bool
+    vip_reviewed_on: date | None
     loyalty_points: int
     account_group_id: str | None
     tags: list[str]
@@ -299,10 +300,15 @@ class ReadyAnswer(BaseModel):
     """The parts that an answer needs."""
 
     status: Literal["ready", "degraded", "unready"] = Field(
-        description="degraded = requests are answered, by a labelled fallback"
+        description="degraded = requests are answered, by a labelled fallback, or see `faults`"
+    )
+    faults: list[str] = Field(description="what is wrong apart from models and database, one sentence each")
+    looked_seconds_ago: float | None = Field(
+        description="since this worker last saw catalogue, policy and stops; null = never"
     )
     database: Literal["ok", "unavailable"]
     bundle: str | None
+    policy: str | None
     degraded: str | None
     catalogue: str | None
     n_offers: int
@@ -371,3 +377,18 @@ def offers_answer(offers: OffersInForce) -> OffersAnswer:
 
 def _offer_answer(offer: Offer) -> OfferAnswer:
     return OfferAnswer.model_validate(offer, from_attributes=True)
+
+
+def failure_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The failures of an endpoint as they are documented; 401 is always among them."""
+    about = {
+        400: "the body is no valid JSON",
+        401: "no API key, or an unknown or revoked one",
+        403: "the key's role may not do this",
+        404: "there is no such thing; the message names those that exist",
+        409: "the same id was used before with another content",
+        413: "the body is too long",
+        422: "a field has a wrong value; details.fields names it by its path",
+        503: "the database did not answer; try again after Retry-After seconds",
+    }
+    return {status: {"model": FailureAnswer, "description": about[status]} for status in (401, *statuses)}

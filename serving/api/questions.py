@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from recsys.domain import (
     MAX_ID_LENGTH,
@@ -19,6 +19,7 @@ from recsys.domain import (
     Language,
     LegalForm,
     MemberId,
+    MemberRole,
     OfferId,
     Profile,
     Size,
@@ -70,6 +71,9 @@ class ProfileQuestion(Question):
     )
     client_since_on: date | None = None
     is_vip: bool = False
+    vip_reviewed_on: date | None = Field(
+        None, description="day on which the VIP status was last granted or reviewed"
+    )
     loyalty_points: Count = 0
     account_group_id: Id | None = None
     tags: tuple[Text, ...] = Field((), max_length=50, description="further facts as key=value")
@@ -90,6 +94,24 @@ class PlacementQuestion(Question):
     k: int | None = Field(
         None, ge=1, description="length wanted, at most the placement's max_k; left out = the placement's own"
     )
+
+
+class ContextQuestion(BaseModel):
+    """What the page is about. Rules read the fields named here; others may be sent and change nothing."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[Id, bool | int | float | Text]
+
+    role: MemberRole | None = Field(None, description="role of the member who looks")
+    spending_limit_minor: Annotated[int, Field(ge=0, le=_MAX_MONEY)] | None = Field(
+        None, description="the most that member may spend, in minor units; what costs more is refused"
+    )
+
+    @model_validator(mode="after")
+    def _is_short(self) -> Self:
+        if len(self.__pydantic_extra__) > MAX_CONTEXT:
+            raise ValueError(f"has more than {MAX_CONTEXT} fields")
+        return self
 
 
 class RecommendationsQuestion(Question):
@@ -124,11 +146,7 @@ class RecommendationsQuestion(Question):
         max_length=MAX_EXCLUDED,
         description="offer ids not wanted; one that the catalogue does not know changes nothing",
     )
-    context: dict[Id, bool | int | float | Text] = Field(
-        default_factory=dict,
-        max_length=MAX_CONTEXT,
-        description="what the page is about; no rule reads it yet",
-    )
+    context: ContextQuestion = ContextQuestion()
     profile: ProfileQuestion | None = Field(
         None, description="what is known of a prospect of whom no profile is stored; a stored one goes first"
     )
@@ -143,6 +161,8 @@ class RecommendationsQuestion(Question):
             client_id=ClientId(self.client_id),
             lists=tuple([ListWanted(one.placement_id, one.k) for one in self.placements]),
             member_id=self.member_id,
+            role=self.context.role,
+            spending_limit_minor=self.context.spending_limit_minor,
             channel=self.channel,
             language=self.language,
             excluded=frozenset(self.exclude),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
@@ -14,7 +14,6 @@ from serving.api.answers import (
     ClientAnswer,
     ClientVersionsAnswer,
     EventsAnswer,
-    FailureAnswer,
     FeaturesAnswer,
     HealthAnswer,
     OffersAnswer,
@@ -22,10 +21,13 @@ from serving.api.answers import (
     RecommendationsAnswer,
     SourceAnswer,
     client_answer,
+    failure_answers,
     features_answer,
     offers_answer,
     versions_answer,
 )
+from serving.api.explanations import explanations_router
+from serving.api.operations import operations_router
 from serving.api.questions import (
     EventsQuestion,
     HoldingsQuestion,
@@ -53,24 +55,12 @@ _JSON = "application/json"
 ClientPath = Annotated[Id, Path(description="the client")]
 
 
-def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    about = {
-        400: "the body is no valid JSON",
-        401: "no API key, or an unknown or revoked one",
-        403: "the key's role may not do this",
-        404: "there is no such thing; the message names those that exist",
-        409: "the same id was used before with another content",
-        413: "the body is too long",
-        422: "a field has a wrong value; details.fields names it by its path",
-        503: "the database did not answer; try again after Retry-After seconds",
-    }
-    return {status: {"model": FailureAnswer, "description": about[status]} for status in (401, *statuses)}
-
-
 def add_api(app: FastAPI, services: Services) -> None:
     """Add the routes of the API, the busiest first."""
     _add_direct_routes(app, services)
     app.include_router(_data_router(services))
+    app.include_router(explanations_router(services))
+    app.include_router(operations_router(services))
     app.include_router(_health_router(services))
 
 
@@ -103,7 +93,7 @@ def _add_direct_routes(app: FastAPI, services: Services) -> None:
         methods=["POST"],
         dependencies=[Depends(needs(Right.RECOMMEND))],
         response_model=RecommendationsAnswer,
-        responses=_failures(400, 403, 404, 409, 413, 422, 503),
+        responses=failure_answers(400, 403, 404, 409, 413, 422, 503),
         tags=["decisions"],
         route_class_override=DirectRoute,
     )
@@ -113,7 +103,7 @@ def _add_direct_routes(app: FastAPI, services: Services) -> None:
         methods=["POST"],
         dependencies=[Depends(needs(Right.WRITE_EVENTS))],
         response_model=EventsAnswer,
-        responses=_failures(400, 403, 409, 413, 422, 503),
+        responses=failure_answers(400, 403, 409, 413, 422, 503),
         tags=["decisions"],
         route_class_override=DirectRoute,
     )
@@ -128,32 +118,38 @@ def _data_router(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["data"], route_class=GuardedRoute)
     reads, writes = [Depends(needs(Right.READ))], [Depends(needs(Right.WRITE_CLIENTS))]
 
-    @router.put("/clients/{client_id}", dependencies=writes, responses=_failures(400, 403, 413, 422, 503))
+    @router.put(
+        "/clients/{client_id}", dependencies=writes, responses=failure_answers(400, 403, 413, 422, 503)
+    )
     async def store_client(client_id: ClientPath, body: ProfileQuestion) -> ClientAnswer:
         """Create a client, or replace its profile from now on."""
         return client_answer(await put_client(services, ClientId(client_id), body.to_profile()))
 
-    @router.get("/clients/{client_id}", dependencies=reads, responses=_failures(403, 404, 503))
+    @router.get("/clients/{client_id}", dependencies=reads, responses=failure_answers(403, 404, 503))
     async def show_client(client_id: ClientPath) -> ClientAnswer:
         """A client's state, as decisions read it."""
         return client_answer(await get_client(services, ClientId(client_id)))
 
-    @router.get("/clients/{client_id}/features", dependencies=reads, responses=_failures(403, 404, 503))
+    @router.get("/clients/{client_id}/features", dependencies=reads, responses=failure_answers(403, 404, 503))
     async def show_features(client_id: ClientPath) -> FeaturesAnswer:
         """The numbers that a model reads of a client now."""
         return features_answer(client_id, await get_features(services, ClientId(client_id)))
 
-    @router.post("/holdings", dependencies=writes, responses=_failures(400, 403, 404, 409, 413, 422, 503))
+    @router.post(
+        "/holdings", dependencies=writes, responses=failure_answers(400, 403, 404, 409, 413, 422, 503)
+    )
     async def store_holdings(body: HoldingsQuestion) -> ClientVersionsAnswer:
         """Connect services, change their quantity or end them: all or none; the next decision knows."""
         return versions_answer(await put_holdings(services, [one.to_change() for one in body.holdings]))
 
-    @router.post("/client-months", dependencies=writes, responses=_failures(400, 403, 404, 413, 422, 503))
+    @router.post(
+        "/client-months", dependencies=writes, responses=failure_answers(400, 403, 404, 413, 422, 503)
+    )
     async def store_months(body: MonthsQuestion) -> ClientVersionsAnswer:
         """Store figures of months, all or none; figures that are known already change nothing."""
         return versions_answer(await put_months(services, [one.to_change() for one in body.months]))
 
-    @router.get("/offers", dependencies=reads, responses=_failures(403, 503))
+    @router.get("/offers", dependencies=reads, responses=failure_answers(403, 503))
     async def show_offers() -> OffersAnswer:
         """The catalogue in force, ordered by offer_id; stopped and outdated offers too."""
         return offers_answer(list_offers(services))
@@ -175,11 +171,14 @@ def _health_router(services: Services) -> APIRouter:
         readiness = check_readiness(services)
         if not readiness.is_ready:
             response.status_code = 503
-        fine = "ready" if readiness.degraded is None else "degraded"
+        fine = "degraded" if readiness.degraded or readiness.faults else "ready"
         return ReadyAnswer(
             status=fine if readiness.is_ready else "unready",
+            faults=list(readiness.faults),
+            looked_seconds_ago=readiness.looked_seconds_ago,
             database="ok" if readiness.is_database_ready else "unavailable",
             bundle=readiness.bundle_version,
+            policy=readiness.policy_version,
             degraded=readiness.degraded,
             catalogue=readiness.catalogue_version,
             n_offers=readiness.n_offers,

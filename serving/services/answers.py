@@ -112,7 +112,7 @@ def _refused(shown: RecommendedList) -> dict[str, object]:
         return {}
     return {
         "refused": [
-            {"offer_id": refusal.offer_id, "stage": refusal.stage, "rule": refusal.rule}
+            {"offer_id": refusal.offer_id, "stage": refusal.stage, "rule": refusal.rule.rule_id}
             for refusal in shown.refusals
         ]
     }

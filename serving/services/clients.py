@@ -69,7 +69,7 @@ async def get_features(services: Services, client_id: ClientId) -> ClientFeature
     """
     state = await get_client(services, client_id)
     now = services.clock.now()
-    features = services.scoring.world.features
+    features = services.scoring.world.ranking.features
     return ClientFeatures(
         state_version=state.version,
         read_at=now,
@@ -90,8 +90,10 @@ async def put_client(services: Services, client_id: ClientId, profile: Profile) 
 async def put_holdings(services: Services, changes: Sequence[HoldingChange]) -> dict[str, ClientState]:
     """Connect, change or end holdings, all or none; returns the new states by client.
 
+    A connection in the future is announced: decisions know it from its moment on.
+
     Raises:
-        InvalidRequestError: A connection lies in the future, or an end before it.
+        InvalidRequestError: An end lies before its connection.
         UnknownClientError: A client is not stored.
         UnknownOfferError: An offer is not stored.
         ConflictError: A holding_id belongs to another client or offer.
@@ -99,13 +101,13 @@ async def put_holdings(services: Services, changes: Sequence[HoldingChange]) -> 
     now = services.clock.now()
     for index, change in enumerate(changes):
         connected_at, ended_at = change.holding.connected_at, change.disconnected_at
-        if connected_at > now + MAX_CLOCK_SKEW:
-            raise InvalidRequestError(f"holdings.{index}.connected_at", f"{connected_at} is in the future")
         if ended_at is not None and ended_at < connected_at:
             raise InvalidRequestError(f"holdings.{index}.disconnected_at", "it lies before connected_at")
     # a portal's clock may run ahead; what it connected is held from now on, not in a minute
     begun = [
-        replace(change, holding=replace(change.holding, connected_at=min(change.holding.connected_at, now)))
+        replace(change, holding=replace(change.holding, connected_at=now))
+        if now < change.holding.connected_at <= now + MAX_CLOCK_SKEW
+        else change
         for change in changes
     ]
     states = await services.commits.submit(PutHoldings(tuple(begun), now))

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from recsys.decision.arbitration import Estimate
-from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.decide import Decision, Slate
-from recsys.decision.refusals import Rule
-from recsys.domain import Change
+from recsys.decision.decide import Decision, Situation, Slate
+from recsys.decision.engine import Engine
+from recsys.decision.proposals import CHANGES
+from recsys.decision.rulebook import NO_RULE
+from recsys.models.base import FloatArray
 from serving.ports import LoggedDecision
 from serving.services.recommendation import Query, Recommendation, RecommendedList
 
 # Plain texts: an enum's value is looked up anew each time it is written.
-_NEW, _UPGRADE = Change.NEW.value, Change.UPGRADE.value
-_STAGES = {rule: rule.stage.value for rule in Rule}
-_RULES = {rule: rule.value for rule in Rule}
+_CHANGES = tuple(change.value for change in CHANGES)
 
 
 def log_rows(
     query: Query,
+    situation: Situation,
     recommendation: Recommendation,
     decision: Decision,
     estimate: Estimate,
-    catalogue: CompiledCatalogue,
-    occurred_at: datetime,
+    engine: Engine,
 ) -> tuple[LoggedDecision, ...]:
     """One row for each list of an answer.
 
     Args:
         query: The question.
+        situation: The moment of the decision.
         recommendation: The answer.
         decision: What the funnel chose.
-        estimate: What it ordered by; priorities are logged in single precision.
-        catalogue: The catalogue of the decision.
-        occurred_at: The moment of the decision.
+        estimate: What the model said.
+        engine: The policy and the catalogue of the decision.
     """
     versions = recommendation.versions
+    told = _told_of_request(query, situation, engine)
+    decision_ids = [shown.decision_id for shown in recommendation.lists]
     return tuple(
         [
             LoggedDecision(
@@ -48,7 +48,7 @@ def log_rows(
                 member_id=query.member_id,
                 placement_id=slate.placement_id,
                 channel=query.channel,
-                occurred_at=occurred_at,
+                occurred_at=decision.decided_at,
                 seed=slate.seed,
                 policy_version=versions.policy,
                 catalogue_version=versions.catalogue,
@@ -58,11 +58,32 @@ def log_rows(
                 degraded=recommendation.degraded,
                 basis=recommendation.basis.value,
                 items=_items(shown),
-                candidates=_candidates(decision, slate, estimate, catalogue),
+                candidates=_candidates(slate, estimate, engine),
+                request=_request(told, ask.k, decision_ids[:place]),
             )
-            for slate, shown in zip(decision.slates, recommendation.lists, strict=True)
+            for place, (ask, slate, shown) in enumerate(
+                zip(situation.asks, decision.slates, recommendation.lists, strict=True)
+            )
         ]
     )
+
+
+def _told_of_request(query: Query, situation: Situation, engine: Engine) -> dict[str, object]:
+    """What a replay needs of a request, as far as it says anything; the same for all its lists."""
+    state, restrictions = situation.state, situation.restrictions
+    told: dict[str, object] = {
+        "role": situation.role,
+        "spending_limit_minor": restrictions.spending_limit_minor,
+        "excluded": sorted(situation.excluded),
+        "used_up_caps": sorted(restrictions.used_up_caps),
+        "profile": state.profile if state.profile is query.profile else None,
+    }
+    spoken = {name: value for name, value in told.items() if value is not None and value != []}
+    return {"language": situation.language.value, "time_zone": str(engine.zone), **spoken}
+
+
+def _request(told: dict[str, object], k: int, above: list[str]) -> bytes:
+    return orjson.dumps({"k": k, **told, "above": above} if above else {"k": k, **told})
 
 
 def _items(shown: RecommendedList) -> bytes:
@@ -80,20 +101,32 @@ def _items(shown: RecommendedList) -> bytes:
     )
 
 
-def _candidates(decision: Decision, slate: Slate, estimate: Estimate, catalogue: CompiledCatalogue) -> bytes:
-    offer_ids, upgrades = catalogue.offer_ids, decision.verdicts.upgrades
-    positions = slate.candidates
-    priorities = estimate.probabilities[np.array(positions, dtype=np.intp)].astype(np.float32)
+def _candidates(slate: Slate, estimate: Estimate, engine: Engine) -> bytes:
+    """What could have been drawn, by descending priority, with its factors; and what was refused."""
+    offer_ids, labels = engine.catalogue.offer_ids, engine.book.labels
+    numbers, changes = slate.verdicts.numbers.tolist(), slate.verdicts.changes.tolist()
+    at, positions = slate.candidates, slate.candidates.tolist()
+    factors = slate.factors
+    probability = factors.probability[at].astype(np.float32)
     return orjson.dumps(
         {
             "offer_id": [offer_ids[position] for position in positions],
-            "change": [_UPGRADE if position in upgrades else _NEW for position in positions],
-            "priority": priorities,
-            "probability": [None] * len(positions) if estimate.target is None else priorities,
+            "change": [_CHANGES[changes[position]] for position in positions],
+            "priority": factors.priority[at].astype(np.float32),
+            "probability": [None] * len(positions) if estimate.target is None else probability,
+            **_told("context", factors.context[at]),
+            **_told("value", factors.value[at]),
+            **_told("levers", factors.levers[at]),
             "refused": [
-                (offer_ids[position], _STAGES[rule], _RULES[rule])
-                for position, rule in (*decision.refused, *slate.refused)
+                (offer_ids[position], *labels[number])
+                for position, number in enumerate(numbers)
+                if number != NO_RULE
             ],
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
+
+
+def _told(name: str, factor: FloatArray) -> dict[str, NDArray[np.float32]]:
+    """A factor under its name, unless it is 1 for every candidate."""
+    return {name: factor.astype(np.float32)} if (factor != 1.0).any() else {}

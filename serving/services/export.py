@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -23,12 +24,13 @@ from serving.services.load import META
 _ROWS_AT_ONCE = 20_000
 
 
-def export(store: Store, out: Path) -> Mapping[str, int]:
-    """Write every table of the contracts that has rows as Parquet, and the documents.
+def export(store: Store, out: Path, now: datetime) -> Mapping[str, int]:
+    """Write every table of the contracts that has rows as Parquet, the documents and the policy in force.
 
     Args:
         store: What to write out.
         out: The folder; an earlier export is replaced, a folder that holds anything else is refused.
+        now: The present instant.
 
     Returns:
         Rows written, by table.
@@ -41,7 +43,8 @@ def export(store: Store, out: Path) -> Mapping[str, int]:
         if name not in frames:
             raise DataError(f"the store holds no {name} yet; load a dataset with `recsys-serve load DIR`")
     frames.setdefault("holdings", pl.DataFrame(schema=_schema("holdings")))
-    documents = store.documents()
+    policy = store.policy_in_force(now)
+    documents = {**store.documents(), **({} if policy is None else policy.documents)}
     meta = DatasetMeta.parse(tomllib.loads(documents.pop(META, "")), META)
     write_dataset(Dataset(meta, frames, documents), out)
     return {name: len(frame) for name, frame in frames.items()}

@@ -11,14 +11,16 @@ from datetime import datetime
 from pathlib import Path
 
 from recsys.data.dataset import Dataset
-from recsys.data.placements import placements_from_yaml
+from recsys.data.documents import POLICY_DOCUMENTS
+from recsys.data.offers import offers_from_rows
 from recsys.data.read import read_dataset
 from recsys.data.write import to_toml
 from recsys.errors import DataError
 from recsys.tables import EVENTS, TABLES, table_named
+from serving.orders import PolicyVersion
 from serving.ports import Row, Store
+from serving.services.policies import dropped_placements, sound_policy
 
-PLACEMENTS = "placements.yaml"
 META = "dataset.toml"
 _LOG_TABLES = ("decisions", "decision_items", "events")
 _FEEDS = ("clients", "offers", "holdings")
@@ -50,12 +52,18 @@ class LoadSummary:
     Attributes:
         n_rows: Rows written, by table.
         n_changed_states: Clients whose state differs from before.
-        n_placements: Placements in force that came with the data; 0 = those stored before stay.
+        policy_version: Version of the policy that came with the data; None = the one in force stays.
+        is_new_policy: Whether it was published now; False = it was once before, and what is in force stays.
+        time_zone: The zone of the data.
+        warnings: What should be looked at in a policy that was published now, one line for each.
     """
 
     n_rows: Mapping[str, int]
     n_changed_states: int
-    n_placements: int
+    policy_version: str | None
+    is_new_policy: bool
+    time_zone: str
+    warnings: tuple[str, ...] = ()
 
 
 def load(
@@ -72,12 +80,11 @@ def load(
 
     Raises:
         SchemaError: Rows break a table's contract; nothing was loaded.
-        ConfigError: ``dataset.toml`` or ``placements.yaml`` is wrong; nothing was loaded.
+        ConfigError: ``dataset.toml`` or a document of the policy is wrong; nothing was loaded.
         DataError: A table is missing, or shrank too much; nothing was loaded.
     """
     dataset = read_dataset(folder)
-    text = dataset.documents.get(PLACEMENTS)
-    placements = () if text is None else placements_from_yaml(text, str(folder / PLACEMENTS))
+    policy, warnings = _policy(store, dataset, folder, loaded_at)
     if not options.is_shrinking_allowed:
         _check_not_shrunk(store, dataset)
     for name in _WHOLE_TABLES:
@@ -89,10 +96,31 @@ def load(
     ]
     n_rows = {name: _write(store, dataset, name, loaded_at, progress) for name in names}
     n_changed_states = store.rebuild_states(as_of=loaded_at)
-    store.put_documents({META: to_toml(dataset.meta), **dataset.documents})
-    if placements:
-        store.put_placements(placements, loaded_at)
-    return LoadSummary(n_rows, n_changed_states, len(placements))
+    others = {name: text for name, text in dataset.documents.items() if name not in POLICY_DOCUMENTS}
+    store.put_documents({META: to_toml(dataset.meta), **others})
+    # A feed that brings the same documents every night must not undo what was published in between.
+    is_new = policy is not None and policy.version not in {each.version for each in store.policies()}
+    if policy is not None and is_new:
+        store.put_policy(policy)
+    version = None if policy is None else policy.version
+    zone, told = dataset.meta.time_zone, warnings if is_new else ()
+    return LoadSummary(n_rows, n_changed_states, version, is_new, zone, told)
+
+
+def _policy(
+    store: Store, dataset: Dataset, folder: Path, loaded_at: datetime
+) -> tuple[PolicyVersion | None, tuple[str, ...]]:
+    """The policy that comes with the data, in force from the load on, and its warnings; None without one."""
+    documents = {name: text for name, text in dataset.documents.items() if name in POLICY_DOCUMENTS}
+    if not documents:
+        return None, ()
+    rows = dataset.table("offers").sort("recorded_at").unique("offer_id", keep="last")
+    offers = {offer.offer_id: offer for offer in store.catalogue(loaded_at).offers}
+    offers |= {offer.offer_id: offer for offer in offers_from_rows(rows.iter_rows(named=True), (), ())}
+    policy, warnings = sound_policy(documents, offers.values(), str(folder))
+    note = f"loaded from {folder.name}"
+    version = PolicyVersion(policy.version, documents, loaded_at, loaded_at, "command line", note)
+    return version, (*dropped_placements(store, policy, loaded_at), *warnings)
 
 
 def _check_not_shrunk(store: Store, dataset: Dataset) -> None:

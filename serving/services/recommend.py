@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from recsys.data.state import present
+from recsys.decision.availability import Restrictions
 from recsys.decision.decide import Ask, Decision, Situation, Slate, Slot, decide, list_refusals
 from recsys.decision.explain import Explainer
-from recsys.domain import ClientState, LegalForm, Profile, Size
+from recsys.domain import Change, ClientState, LegalForm, Profile, Size
 from recsys.errors import InvalidRequestError, UnknownPlacementError
 from recsys.models.base import Evidence
 from serving.ports import LogDecisions, LoggedDecision
@@ -20,6 +21,7 @@ from serving.services.services import Services
 from serving.services.world import Scored, World
 
 _DIGITS = 8
+_ESTIMATED = (Change.NEW, Change.UPGRADE)
 _NO_PROFILE = Profile(legal_form=LegalForm.UNKNOWN, size=Size.UNKNOWN)
 
 
@@ -49,10 +51,31 @@ async def recommend(services: Services, query: Query) -> Recommendation:
     return prepared.recommendation
 
 
-async def prepare(services: Services, query: Query) -> Prepared:
-    """Decide without logging; raises as `recommend` does."""
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """A client as a request finds it.
+
+    Attributes:
+        world: What all requests share, in the version of this one.
+        now: The moment of the request.
+        state: The client's state at that moment; of an unknown client an empty one, with the profile that
+            the request tells.
+        is_known: Whether anything of the client is stored.
+        scored: What the models say.
+        degraded: Why a fallback says it; None when none does.
+    """
+
+    world: World
+    now: datetime
+    state: ClientState
+    is_known: bool
+    scored: Scored
+    degraded: str | None
+
+
+async def sight(services: Services, query: Query) -> Sighted:
+    """Read a client and score it."""
     world = services.scoring.world
-    asks = _asks(world, query)
     stored = await services.read(services.store.client_state, query.client_id)
     now = services.clock.now()
     state = ClientState(query.client_id) if stored is None else present(stored, now)
@@ -60,31 +83,69 @@ async def prepare(services: Services, query: Query) -> Prepared:
     if state.profile is None and query.profile is not None:
         state, is_stored = replace(state, profile=query.profile), False
     scored, degraded = services.scoring.score(world, state, is_stored=is_stored)
-    situation = Situation(state, now, asks, query.excluded)
-    decision = decide(situation, scored.estimate, world.catalogue, world.policy)
-    evidence = services.scoring.evidence(
-        world, scored, state, [slot.position for slate in decision.slates for slot in slate.slots]
+    is_known = stored is not None and (stored.profile is not None or bool(stored.holdings))
+    return Sighted(world, now, state, is_known, scored, degraded)
+
+
+def situation_of(services: Services, query: Query, sighted: Sighted) -> Situation:
+    """The moment of a decision, as the funnel reads it.
+
+    Raises:
+        UnknownPlacementError: A placement does not exist; the text names those that do.
+        InvalidRequestError: A list is longer than its placement allows, or asked for twice.
+    """
+    return Situation(
+        sighted.state,
+        sighted.now,
+        _asks(sighted.world, query),
+        query.excluded,
+        query.channel,
+        query.language,
+        query.member_id,
+        query.role,
+        Restrictions(
+            used_up_caps=frozenset(services.scoring.used_up_caps),
+            spending_limit_minor=query.spending_limit_minor,
+        ),
     )
-    writer = _Writer(world, query, state, scored, evidence)
-    estimate = scored.estimate
-    recommendation = Recommendation(
+
+
+async def prepare(services: Services, query: Query) -> Prepared:
+    """Decide without logging; raises as `recommend` does."""
+    sighted = await sight(services, query)
+    situation = situation_of(services, query, sighted)
+    decision = decide(situation, sighted.scored.estimate, sighted.world.engine)
+    recommendation = write_down(services, query, sighted, decision)
+    estimate, engine = sighted.scored.estimate, sighted.world.engine
+    rows = log_rows(query, situation, recommendation, decision, estimate, engine)
+    return Prepared(recommendation, rows)
+
+
+def write_down(services: Services, query: Query, sighted: Sighted, decision: Decision) -> Recommendation:
+    """A decision with titles, prices, probabilities and reasons."""
+    world, state, estimate = sighted.world, sighted.state, sighted.scored.estimate
+    evidence = services.scoring.evidence(
+        world, sighted.scored, state, [slot.position for slate in decision.slates for slot in slate.slots]
+    )
+    writer = _Writer(world, query, state, sighted.scored, evidence)
+    return Recommendation(
         client_id=query.client_id,
-        is_client_known=stored is not None and (stored.profile is not None or bool(stored.holdings)),
+        is_client_known=sighted.is_known,
         basis=estimate.basis,
-        is_personalised=estimate.is_personalised,
-        degraded=degraded,
+        is_personalised=estimate.is_personalised
+        or any(slate.is_weighed_personally for slate in decision.slates),
+        degraded=sighted.degraded,
         target=estimate.target,
         currency=world.currency,
         versions=Versions(
             world.policy_version,
             world.catalogue.version,
-            None if degraded else world.bundle_version,
+            None if sighted.degraded else world.bundle_version,
             state.version,
         ),
         valid_until=decision.valid_until,
-        lists=tuple([writer.write(decision, slate, now) for slate in decision.slates]),
+        lists=tuple([writer.write(slate, sighted.now) for slate in decision.slates]),
     )
-    return Prepared(recommendation, log_rows(query, recommendation, decision, estimate, world.catalogue, now))
 
 
 class _Writer:
@@ -110,20 +171,25 @@ class _Writer:
             world.catalogue,
             state,
             query.language,
-            world.policy,
+            world.engine.policy,
             is_personalised=scored.estimate.is_personalised,
             holdings=world.holdings,
         )
 
-    def write(self, decision: Decision, slate: Slate, now: datetime) -> RecommendedList:
+    def write(self, slate: Slate, now: datetime) -> RecommendedList:
         """One list."""
-        catalogue = self._world.catalogue
         return RecommendedList(
             placement_id=slate.placement_id,
             decision_id=new_decision_id(now),
             items=tuple([self._item(slot) for slot in slate.slots]),
-            refusals=list_refusals(decision, slate, catalogue) if self._is_explained else (),
+            refusals=list_refusals(slate, self._world.engine) if self._is_explained else (),
         )
+
+    def _probability(self, slot: Slot) -> float | None:
+        """What the model says; of a change that it knows nothing of it says nothing."""
+        if not self._has_target or slot.change not in _ESTIMATED:
+            return None
+        return round(float(self._probabilities[slot.position]), _DIGITS)
 
     def _item(self, slot: Slot) -> Item:
         position = slot.position
@@ -132,7 +198,7 @@ class _Writer:
             offer=self._texts[position],
             change=slot.change,
             rank=slot.rank,
-            probability=round(float(self._probabilities[position]), _DIGITS) if self._has_target else None,
+            probability=self._probability(slot),
             price=price,
             reasons=self._explainer.reasons(slot, self._evidence.get(position, ()), price),
             logging_probability=slot.logging_probability,
@@ -149,18 +215,18 @@ def new_decision_id(now: datetime) -> str:
 
 
 def _asks(world: World, query: Query) -> tuple[Ask, ...]:
-    asks = []
+    asks, placements = [], world.engine.placements
     for index, wanted in enumerate(query.lists):
-        placement = world.placements.get(wanted.placement_id)
+        placement = placements.get(wanted.placement_id)
         if placement is None:
-            raise UnknownPlacementError(wanted.placement_id, f"known: {', '.join(world.placements)}")
+            raise UnknownPlacementError(wanted.placement_id, f"known: {', '.join(placements)}")
         k = placement.k if wanted.k is None else wanted.k
         if not 1 <= k <= placement.max_k:
             raise InvalidRequestError(
                 f"placements.{index}.k",
                 f"{k} is out of bounds; placement {placement.placement_id!r} shows 1 to {placement.max_k}",
             )
-        asks.append(Ask(placement, k))
-    if len({ask.placement.placement_id for ask in asks}) < len(asks):
+        asks.append(Ask(placement.placement_id, k))
+    if len({ask.placement_id for ask in asks}) < len(asks):
         raise InvalidRequestError("placements", "a placement stands twice; ask for each once")
     return tuple(asks)

@@ -33,6 +33,8 @@ class Query:
         client_id: The company; it may be unknown.
         lists: The lists wanted; an offer is shown in the first that takes it.
         member_id: The person, where known.
+        role: Role of that person, where known.
+        spending_limit_minor: The most that the person may spend, ≥0; None = no limit.
         channel: Where it will be shown.
         language: Language of titles and reasons.
         excluded: Offers not wanted.
@@ -43,6 +45,8 @@ class Query:
     client_id: ClientId
     lists: tuple[ListWanted, ...]
     member_id: str | None = None
+    role: str | None = None
+    spending_limit_minor: int | None = None
     channel: str | None = None
     language: Language = Language.RU
     excluded: frozenset[str] = field(default_factory=frozenset)
@@ -57,7 +61,8 @@ class Item(NamedTuple):
         offer: What is shown of it whoever the client is.
         change: What taking it would change.
         rank: 1-based.
-        probability: 0–1, of what `Recommendation.target` says; None without models.
+        probability: 0–1, of what `Recommendation.target` says; None without models, and for a change
+            that they do not estimate.
         price: The price for this client, where one is known.
         reasons: Why it is shown, strongest first.
         logging_probability: P(this offer at this rank | the ranks above), 0–1.
@@ -94,7 +99,7 @@ class Versions:
     """What an answer was made with.
 
     Attributes:
-        policy: Digest of the rules' parameters and the placements.
+        policy: Version of the policy.
         catalogue: Digest of the offers.
         bundle: Version of the models; None when none was used.
         state: Version of the client's state; 0 for an unknown client.

@@ -5,21 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 from recsys.bundle import Bundle, load_bundle, newest_bundle
-from recsys.decision.decide import Policy
+from recsys.decision.catalogue import CompiledCatalogue
+from recsys.decision.engine import Engine
+from recsys.decision.policy.policy import Policy
 from recsys.domain import ClientState
 from recsys.errors import (
     BundleError,
     BundleNotFoundError,
     IncompatibleBundleError,
+    RecsysError,
     StoreUnavailableError,
 )
-from recsys.features.builder import FeatureBuilder
 from recsys.models.base import Evidence
-from serving.ports import Store
-from serving.services.world import BundleScorer, ScoreCache, Scored, World, build_world
+from serving.ports import ContentVersion, Store
+from serving.services.policies import readable_policy
+from serving.services.world import Ranking, Scored, World, build_ranking, build_world
 from serving.telemetry import log
 
 NO_BUNDLE = "no_bundle"
@@ -34,32 +38,54 @@ class Scoring:
     A request takes `world` once and uses that object to its end, so a swap in between harms nobody.
 
     Args:
-        store: Where catalogue and placements live.
+        store: Where catalogue and policies live.
         bundles_dir: Folder whose newest bundle is used; None for none.
-        policy: Parameters of decisions.
+        zone: Days and hours of policies are those of this zone.
         cache_size: Clients whose scores are kept; 0 keeps none.
+        is_logging: Whether decisions are logged, so that the catalogues they are made with are to be kept.
+
+    Attributes:
+        used_up_caps: Volume caps that were used up at the last look: id → when the period ends.
+        policy_fault: One sentence on the policy that should be in force and cannot be read; None = well.
+        looked_at: When `refresh` last saw everything; None = never.
     """
 
-    def __init__(self, store: Store, bundles_dir: Path | None, policy: Policy, cache_size: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bundles_dir: Path | None,
+        zone: tzinfo,
+        cache_size: int,
+        *,
+        is_logging: bool = True,
+    ) -> None:
         self._store = store
         self._bundles_dir = bundles_dir
-        self._policy = policy
+        self._zone = zone
+        self._is_logging = is_logging
+        self._policy = Policy()
         self._bundle: Bundle | None = None
         self._bundle_path: Path | None = None
         self._bundle_fault: str | None = NO_BUNDLE
         self._refusal = ""
         self._world: World | None = None
         self._cache_size = cache_size
+        self.used_up_caps: Mapping[str, datetime] = {}
+        self.policy_fault: str | None = None
+        self.looked_at: datetime | None = None
 
     @property
     def world(self) -> World:
         """The present version of everything shared.
 
         Raises:
-            StoreUnavailableError: The store never answered yet.
+            StoreUnavailableError: The store never answered yet, or has policies of which this program can
+                read none.
         """
         if self._world is None:
-            raise StoreUnavailableError("the catalogue could not be read yet; try again in a second")
+            raise StoreUnavailableError(
+                self.policy_fault or "the catalogue could not be read yet; try again in a second"
+            )
         return self._world
 
     def score(self, world: World, state: ClientState, *, is_stored: bool) -> tuple[Scored, str | None]:
@@ -73,86 +99,140 @@ class Scoring:
         Returns:
             The scores, and the cause when they are a fallback.
         """
-        if world.scorer is None:
-            return world.fallback, world.degraded
+        ranking = world.ranking
+        if ranking.scorer is None:
+            return ranking.fallback, ranking.degraded
         if state.profile is not None and not state.profile.is_profiling_allowed:
-            return world.scorer.population, None
-        scored = world.cache.get(state) if is_stored else None
+            return ranking.scorer.population, None
+        scored = ranking.cache.get(state) if is_stored else None
         if scored is not None:
             return scored, None
         try:
-            scored = world.scorer.score(state)
+            scored = ranking.scorer.score(state)
         except Exception as error:  # noqa: BLE001 -- whatever a model does, the client gets a list
             log("scoring_failed", level=logging.ERROR, error=error, bundle=world.bundle_version)
-            return world.fallback, SCORING_FAILED
+            return ranking.fallback, SCORING_FAILED
         if is_stored:
-            world.cache.put(state, scored)
+            ranking.cache.put(state, scored)
         return scored, None
 
     def evidence(
         self, world: World, scored: Scored, state: ClientState, positions: list[int]
     ) -> Mapping[int, tuple[Evidence, ...]]:
         """What is true of these positions, by position; nothing where nothing is known of it."""
-        if scored.estimate.target is None or world.scorer is None:
-            return world.popular
-        read = state if scored.estimate.is_personalised else world.scorer.nobody
+        scorer = world.ranking.scorer
+        if scored.estimate.target is None or scorer is None:
+            return world.ranking.popular
+        read = state if scored.estimate.is_personalised else scorer.nobody
         try:
-            world.scorer.explain(scored, read, positions)
+            scorer.explain(scored, read, positions)
         except Exception as error:  # noqa: BLE001 -- a list without evidence is better than no list
             log("explaining_failed", level=logging.ERROR, error=error, bundle=world.bundle_version)
         return scored.evidence
 
-    def refresh(self) -> None:
-        """Look for a newer bundle, catalogue or placements, and swap to them. Blocks; run in a thread.
+    def refresh(self, now: datetime) -> None:
+        """Look for a newer bundle, catalogue or policy, and swap to them. Blocks; run in a thread.
 
         A newer bundle that cannot be read leaves the present one in use.
+
+        Args:
+            now: The present instant: policies and stops take effect at theirs.
         """
-        is_new_bundle = self._read_newest_bundle()
-        if (
-            not is_new_bundle
-            and self._world is not None
-            and self._store.content_version() == self._world.content_version
-        ):
-            return
-        world = build_world(self._store, self._policy, ScoreCache(self._cache_size))
-        if self._bundle is None:
-            world = replace(world, degraded=self._bundle_fault)
-        else:
-            try:
-                world = replace(
-                    world,
-                    scorer=BundleScorer(self._bundle, world.catalogue),
-                    features=FeatureBuilder(world.catalogue.offers, self._bundle.population),
-                )
-            except Exception as error:  # noqa: BLE001 -- what loads may still not score
-                log("bundle_unusable", level=logging.ERROR, error=error, bundle=self._bundle.version)
-                world = replace(world, degraded=SCORING_FAILED)
-        self._world = world
+        self._read_newest_bundle()
+        version = self._store.content_version(now)
+        world = self._world
+        if world is None or world.content_version != version or not self._has_bundle_of(world):
+            self._world = world = self._build(version, now)
+        self.used_up_caps = self._count_volumes(world, now)
+        self.looked_at = now
+
+    def _build(self, version: ContentVersion, now: datetime) -> World:
+        if not self._read_policy(now):
+            self._world = None
+            raise StoreUnavailableError(self.policy_fault or "")
+        source = self._store.catalogue(now)
+        if self._is_logging:
+            self._store.keep_catalogue(source, now)
+        catalogue = CompiledCatalogue(source.offers, source.version)
+        engine = Engine(catalogue, self._policy, self._zone)
+        world = build_world(self._store, version, engine, self._ranking(version, catalogue))
         log(
             "world_changed",
-            content=world.content_version,
+            content=version,
             bundle=world.bundle_version,
-            degraded=world.degraded,
+            policy=world.policy_version,
+            degraded=world.ranking.degraded,
             n_offers=len(world.catalogue),
         )
+        return world
 
-    def _read_newest_bundle(self) -> bool:
-        """Load the newest bundle unless it was looked at before; True when something changed."""
+    def _ranking(self, version: ContentVersion, catalogue: CompiledCatalogue) -> Ranking:
+        """The ranking in use where nothing that it is made of has changed, else a new one."""
+        before = self._world
+        if (
+            before is not None
+            and before.content_version.tables == version.tables
+            and before.catalogue.offer_ids == catalogue.offer_ids
+            and self._has_bundle_of(before)
+        ):
+            return before.ranking
+        try:
+            return build_ranking(self._store, catalogue, self._bundle, self._bundle_fault, self._cache_size)
+        except RecsysError:
+            raise
+        except Exception as error:
+            if self._bundle is None:
+                raise
+            log("bundle_unusable", level=logging.ERROR, error=error, bundle=self._bundle.version)
+        without = build_ranking(self._store, catalogue, None, SCORING_FAILED, self._cache_size)
+        return replace(without, bundle=self._bundle, bundle_fault=self._bundle_fault)
+
+    def _has_bundle_of(self, world: World) -> bool:
+        return world.ranking.bundle is self._bundle and world.ranking.bundle_fault == self._bundle_fault
+
+    def _read_policy(self, now: datetime) -> bool:
+        """Take the policy in force, or the last one before it that can be read; False = there is none."""
+        published = self._store.policy_in_force(now)
+        if published is None:
+            self._policy, self.policy_fault = Policy(), None
+            return True
+        if published.version == self._policy.version:
+            self.policy_fault = None
+            return True
+        found = readable_policy(self._store, published, now)
+        fault = f"policy {published.version} cannot be read by this program (the log says why)"
+        if found is None:
+            self.policy_fault = f"{fault}, nor can one before it: publish one that can"
+            return False
+        is_wanted = found.version == published.version
+        self._policy = found
+        self.policy_fault = None if is_wanted else f"{fault}; {found.version} is in use"
+        return True
+
+    def _count_volumes(self, world: World, now: datetime) -> Mapping[str, datetime]:
+        counts = {
+            tally: self._store.event_counts(tally.event_type, tally.since)
+            for tally in world.volume_caps.tallies(now)
+        }
+        return world.volume_caps.used_up(counts, now)
+
+    def _read_newest_bundle(self) -> None:
+        """Load the newest bundle unless it was looked at before."""
+        path = self._bundle_path
         try:
             path = self._newest_bundle()
             if path == self._bundle_path:
-                return False
-            self._bundle_path = path
+                return
             self._bundle, self._bundle_fault, self._refusal = load_bundle(path), None, ""
+            self._bundle_path = path
         except BundleError as error:
+            self._bundle_path = path
             if str(error) == self._refusal:
-                return False
+                return
             self._refusal = str(error)
             log("bundle_refused", level=logging.WARNING, cause=str(error), in_use=self._version)
             if self._bundle is None:
                 self._bundle_fault = _fault_of(error)
-            return self._bundle is None
-        return True
 
     def _newest_bundle(self) -> Path:
         if self._bundles_dir is None:

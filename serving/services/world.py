@@ -5,19 +5,19 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 
 import numpy as np
 
 from recsys.bundle import Bundle
 from recsys.decision.arbitration import Alignment, Estimate, fallback_estimate, rank
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.decide import Policy
-from recsys.domain import Basis, ClientId, ClientState, HoldingsKind, Placement
+from recsys.decision.engine import Engine
+from recsys.decision.volume import VolumeCaps
+from recsys.domain import Basis, ClientId, ClientState, HoldingsKind
 from recsys.features.builder import FeatureBuilder
 from recsys.models.base import ClientBatch, Evidence
 from recsys.models.popularity import popular_evidence
-from serving.ports import Store
+from serving.ports import ContentVersion, Store
 
 _NO_CURRENCY = "XXX"
 
@@ -61,6 +61,7 @@ class BundleScorer:
             basis=basis,
             target=self._recommender.target,
             is_personalised=basis is not Basis.POPULATION,
+            is_unknown=self._alignment.is_unknown,
         )
         return Scored(estimate, batch)
 
@@ -114,32 +115,22 @@ def _mark(state: ClientState) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """One consistent version of everything that is shared by requests.
+class Ranking:
+    """What orders the offers: models and holders. Neither a policy nor a stop changes it.
 
     Attributes:
-        content_version: The store's mark of catalogue and placements.
-        catalogue: The offers, compiled.
-        placements: By id, in the store's order.
-        policy: Parameters of decisions.
-        policy_version: Digest of policy and placements, 16 hexadecimal digits.
-        currency: ISO code of every price; None when the data names none.
-        holdings: What a holding is in this data.
+        bundle: The models it was made of; None for none.
+        bundle_fault: Why there are none; None when there are some.
         fallback: The order without models.
         popular: What may be said without models, by position.
-        cache: Scores of this world's models.
+        cache: Scores of these models.
         features: Builds what models read of a client.
-        scorer: The models; None when there are none to use.
+        scorer: The models, aligned with the offers; None when there are none to use.
         degraded: Why there is no scorer; None when there is one.
     """
 
-    content_version: str
-    catalogue: CompiledCatalogue
-    placements: Mapping[str, Placement]
-    policy: Policy
-    policy_version: str
-    currency: str | None
-    holdings: HoldingsKind
+    bundle: Bundle | None
+    bundle_fault: str | None
     fallback: Scored
     popular: Mapping[int, tuple[Evidence, ...]]
     cache: ScoreCache
@@ -147,38 +138,97 @@ class World:
     scorer: BundleScorer | None = None
     degraded: str | None = None
 
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One consistent version of everything that is shared by requests.
+
+    Attributes:
+        content_version: The store's mark of catalogue, policy and stops.
+        engine: The policy in force, compiled with the catalogue.
+        volume_caps: The policy's caps over all clients.
+        currency: ISO code of every price; None when the data names none.
+        holdings: What a holding is in this data.
+        ranking: What orders the offers.
+    """
+
+    content_version: ContentVersion
+    engine: Engine
+    volume_caps: VolumeCaps
+    currency: str | None
+    holdings: HoldingsKind
+    ranking: Ranking
+
+    @property
+    def catalogue(self) -> CompiledCatalogue:
+        """The offers, compiled."""
+        return self.engine.catalogue
+
+    @property
+    def policy_version(self) -> str:
+        """Version of the policy in force."""
+        return self.engine.policy.version
+
     @property
     def bundle_version(self) -> str | None:
         """Version of the models in use."""
-        return None if self.scorer is None else self.scorer.version
+        return None if self.ranking.scorer is None else self.ranking.scorer.version
 
 
-def build_world(store: Store, policy: Policy, cache: ScoreCache) -> World:
-    """Read catalogue and placements into a world without models.
+def build_ranking(
+    store: Store,
+    catalogue: CompiledCatalogue,
+    bundle: Bundle | None,
+    bundle_fault: str | None,
+    cache_size: int,
+) -> Ranking:
+    """Count the holders, which takes seconds where there are many, and align the models.
 
     Args:
-        store: Where catalogue and placements live.
-        policy: Parameters of decisions.
-        cache: An empty cache.
+        store: Where the holdings live.
+        catalogue: The offers.
+        bundle: The models; None for none.
+        bundle_fault: Why there are none.
+        cache_size: Clients whose scores are kept.
+
+    Raises:
+        Exception: Whatever models do that load but do not score.
     """
-    content_version = store.content_version()
-    source, placements = store.catalogue(), store.placements()
-    catalogue = CompiledCatalogue(source.offers, source.version)
-    digest = sha256(f"{policy.digest()}:{placements.version}".encode()).hexdigest()
     counts = store.holder_counts()
     n_holders = np.array([counts.get(offer_id, 0) for offer_id in catalogue.offer_ids], dtype=np.int64)
+    return Ranking(
+        bundle=bundle,
+        bundle_fault=bundle_fault,
+        fallback=Scored(fallback_estimate(catalogue, counts)),
+        popular={position: (one,) for position, one in popular_evidence(n_holders).items()},
+        cache=ScoreCache(cache_size),
+        features=FeatureBuilder(catalogue.offers, None if bundle is None else bundle.population),
+        scorer=None if bundle is None else BundleScorer(bundle, catalogue),
+        degraded=bundle_fault,
+    )
+
+
+def build_world(
+    store: Store,
+    content_version: ContentVersion,
+    engine: Engine,
+    ranking: Ranking,
+) -> World:
+    """Put together what requests share.
+
+    Args:
+        store: Where the documents live.
+        content_version: The store's mark, read before anything else was.
+        engine: The policy in force, compiled with the catalogue.
+        ranking: What orders its offers.
+    """
     meta = tomllib.loads(store.documents().get("dataset.toml", ""))
     currency = str(meta.get("currency", _NO_CURRENCY))
     return World(
         content_version=content_version,
-        catalogue=catalogue,
-        placements={placement.placement_id: placement for placement in placements.placements},
-        policy=policy,
-        policy_version=digest[:16],
+        engine=engine,
+        volume_caps=VolumeCaps(engine.policy.engagement.volume_caps, engine.catalogue, engine.zone),
         currency=None if currency == _NO_CURRENCY else currency,
         holdings=HoldingsKind(meta.get("holdings", HoldingsKind.SUBSCRIPTIONS)),
-        fallback=Scored(fallback_estimate(catalogue, counts)),
-        popular={position: (one,) for position, one in popular_evidence(n_holders).items()},
-        cache=cache,
-        features=FeatureBuilder(catalogue.offers),
+        ranking=ranking,
     )

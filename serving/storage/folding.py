@@ -7,16 +7,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from recsys.data.state import ACTIVITY_HOURS, apply_events, forget, put_holdings, put_months, settle
+from recsys.data.state import (
+    ACTIVITY_HOURS,
+    Showing,
+    apply_events,
+    forget,
+    put_holdings,
+    put_months,
+    settle,
+)
 from recsys.domain import (
     ClientId,
     ClientState,
+    DecisionId,
     DismissalReason,
     Event,
     EventId,
     EventType,
     Holding,
     LegalForm,
+    MemberId,
     OfferId,
     Profile,
     Size,
@@ -35,7 +45,8 @@ class ClientRows:
         profiles: Of ``clients``, ascending by valid_from and recorded_at.
         holdings: The latest row of each holding.
         months: Of ``client_months``, ascending by known_at within a month.
-        events: Of ``events``, each once, in any order; at least those that `events_since` asks for.
+        events: Of ``events``, each once, in any order, with placement_id and shown_to (placement and
+            member of the decision, where it is stored); at least those that `events_since` asks for.
     """
 
     profiles: Iterable[Mapping[str, Any]] = ()
@@ -61,7 +72,8 @@ def fold_state(client_id: str, rows: ClientRows, as_of: datetime) -> ClientState
     """A client's state out of its rows, as it stands at as_of, under version 0."""
     state = ClientState(ClientId(client_id), profile=_profile_at(rows.profiles, as_of))
     state = put_months(state, map(_month, rows.months))
-    state = apply_events(state, [_event(row) for row in rows.events], as_of)
+    events = list(rows.events)
+    state = apply_events(state, [_event(row) for row in events], as_of, _showings(events))
     return put_holdings(state, map(_holding, rows.holdings), as_of)
 
 
@@ -81,6 +93,7 @@ def profile_from_row(row: Mapping[str, Any]) -> Profile:
         revenue_minor=row.get("revenue_minor"),
         client_since_on=row.get("client_since_on"),
         is_vip=bool(row.get("is_vip")),
+        vip_reviewed_on=row.get("vip_reviewed_on"),
         loyalty_points=row.get("loyalty_points") or 0,
         account_group_id=row.get("account_group_id"),
         tags=tuple(row.get("tags") or ()),
@@ -122,4 +135,14 @@ def _event(row: Mapping[str, Any]) -> Event:
         offer_id=row["offer_id"],
         reason=None if row["reason"] is None else DismissalReason(row["reason"]),
         topic=row["topic"],
+        decision_id=None if row["decision_id"] is None else DecisionId(row["decision_id"]),
+        member_id=None if row["member_id"] is None else MemberId(row["member_id"]),
     )
+
+
+def _showings(rows: Iterable[Mapping[str, Any]]) -> dict[str, Showing]:
+    return {
+        row["decision_id"]: Showing(row["placement_id"], row["shown_to"])
+        for row in rows
+        if row["placement_id"] is not None
+    }

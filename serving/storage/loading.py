@@ -42,8 +42,14 @@ def delete_rows(cursor: Cursor, queries: Queries, table: str, rows: Sequence[Row
     return n_deleted
 
 
+def put_documents(cursor: Cursor, queries: Queries, rows: Sequence[Row]) -> None:
+    """Store texts by file name."""
+    queries.content.put_document.run_many(cursor, rows)
+    mark_changed(cursor, queries, "documents")
+
+
 def mark_changed(cursor: Cursor, queries: Queries, name: str) -> None:
-    """Count one more change of catalogue or placements."""
+    """Count one more change of some content."""
     queries.content.count_change.run(cursor, {"name": name, "version": 1})
 
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from threading import RLock
 from typing import Any
 
 from recsys.data.state import apply_events, put_months
-from recsys.domain import ClientId, ClientState, Placement
+from recsys.domain import ClientId, ClientState, EventType
 from recsys.errors import (
     ConflictError,
     DataError,
     RecsysError,
     UnknownClientError,
-    UnknownKeyError,
     UnknownOfferError,
 )
 from recsys.tables import DECISION_ITEMS, TABLES, Table, table_named
+from serving.orders import stops_in_force
 from serving.ports import (
     Answer,
     Catalogue,
+    ContentVersion,
     HoldingChange,
-    KeyRecord,
     LogDecisions,
     MonthChange,
-    Placements,
     PutClient,
     PutHoldings,
     PutMonths,
@@ -36,27 +35,25 @@ from serving.ports import (
     Write,
     WriteResult,
 )
-from serving.storage import folding, rules
+from serving.storage import content, folding, rules
+from serving.storage.memory_content import MemoryContent
 from serving.storage.schema import stored_key, version_column
 
 _CATALOGUE_TABLES = ("offers", "offer_relations", "offer_prices")
 
 
-class MemoryStore:
+class MemoryStore(MemoryContent):
     """A `serving.ports.Store` of dicts; nothing outlives the process."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._lock = RLock()
         self._states: dict[str, ClientState] = {}
         self._answers: dict[str, Answer] = {}
         # Rows by stored key (missing parts of a key as ""), for each table of the contract.
         self._tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {table.name: {} for table in TABLES}
         self._impressions: set[tuple[str, int]] = set()
-        self._placements: tuple[Placement, ...] = ()
-        self._documents: dict[str, str] = {}
         self._loads: dict[str, SourceAge] = {}
-        self._keys: dict[str, KeyRecord] = {}
-        self._n_changes = 0
 
     @property
     def is_embedded(self) -> bool:
@@ -75,12 +72,17 @@ class MemoryStore:
         found = sorted((rules.search_text(state), state.client_id) for state in self._states.values())
         return [self._states[client_id] for searched, client_id in found if wanted in searched][:limit]
 
+    def client_states(self, after: str, limit: int) -> list[ClientState]:
+        """See `serving.ports.Store`."""
+        return [self._states[client_id] for client_id in sorted(self._states) if client_id > after][:limit]
+
     def holder_counts(self) -> dict[str, int]:
         """See `serving.ports.Store`."""
         now = datetime.now(UTC)
         holders: dict[str, set[str]] = {}
         for row in self._latest_holdings().values():
-            if row["disconnected_at"] is None or row["disconnected_at"] > now:
+            is_begun = row["connected_at"] <= now
+            if is_begun and (row["disconnected_at"] is None or row["disconnected_at"] > now):
                 holders.setdefault(row["offer_id"], set()).add(row["client_id"])
         return {offer_id: len(client_ids) for offer_id, client_ids in holders.items()}
 
@@ -146,7 +148,7 @@ class MemoryStore:
         for client_id in dict.fromkeys(event.client_id for event in new):
             before = self._state_or_empty(client_id)
             happened = [event for event in new if event.client_id == client_id]
-            self._put_state(before, apply_events(before, happened, write.recorded_at))
+            self._put_state(before, apply_events(before, happened, write.recorded_at, known.showings))
         return is_new
 
     def _add_event(self, row: Mapping[str, Any]) -> bool:
@@ -162,7 +164,7 @@ class MemoryStore:
 
     def _put_client(self, write: PutClient) -> ClientState:
         before = self._state_or_empty(write.client_id)
-        state = self._put_state(before, replace(before, profile=write.profile))
+        state = self._keep(before, rules.changed_profile(before, write))
         if state is not before:
             for row in self._rows_of("clients", write.client_id):
                 if row["valid_to"] is None and row["valid_from"] < write.recorded_at:
@@ -203,36 +205,29 @@ class MemoryStore:
             if change.client_id not in self._ids("clients"):
                 raise UnknownClientError(change.client_id, "create it first")
 
+    def event_counts(self, event_type: EventType, since: datetime) -> dict[str, int]:
+        """See `serving.ports.Store`."""
+        return dict(
+            Counter(
+                row["offer_id"]
+                for row in self._tables["events"].values()
+                if row["event_type"] == event_type and row["occurred_at"] >= since and row["offer_id"]
+            )
+        )
+
     # Content
 
-    def catalogue(self) -> Catalogue:
+    def catalogue(self, now: datetime) -> Catalogue:
         """See `serving.ports.Store`."""
         with self._lock:
             offers, relations, prices = (list(self.read_rows(table)) for table in _CATALOGUE_TABLES)
-        return rules.catalogue_of(offers, relations, prices)
+        stopped = stops_in_force(self.offer_stops(), now)
+        return content.catalogue_of(offers, relations, prices, frozenset(stopped))
 
-    def placements(self) -> Placements:
+    def content_version(self, now: datetime) -> ContentVersion:
         """See `serving.ports.Store`."""
-        return rules.placements_of(self._placements)
-
-    def put_placements(self, placements: Sequence[Placement], loaded_at: datetime) -> None:
-        """See `serving.ports.Store`."""
-        with self._lock:
-            self._placements = tuple(placements)
-            self._loads["placements"] = SourceAge("placements", None, loaded_at)
-            self._n_changes += 1
-
-    def content_version(self) -> str:
-        """See `serving.ports.Store`."""
-        return str(self._n_changes)
-
-    def put_documents(self, documents: Mapping[str, str]) -> None:
-        """See `serving.ports.Store`."""
-        self._documents.update(documents)
-
-    def documents(self) -> dict[str, str]:
-        """See `serving.ports.Store`."""
-        return dict(self._documents)
+        n_in_effect = [content.n_in_effect(said, now) for said in (self._policies, self._stops)]
+        return ContentVersion(self._n_changes, *n_in_effect)
 
     def source_ages(self) -> list[SourceAge]:
         """See `serving.ports.Store`."""
@@ -289,7 +284,7 @@ class MemoryStore:
             months = _by_client(
                 sorted(self._tables["client_months"].values(), key=lambda row: row["known_at"])
             )
-            events = _by_client(self._tables["events"].values())
+            events = _by_client(map(self._with_showing, self._tables["events"].values()))
             known = profiles.keys() | self._states.keys() | events.keys()
             n_changed = 0
             for client_id in known if client_ids is None else client_ids:
@@ -311,6 +306,15 @@ class MemoryStore:
         stored = self._tables[table]
         for place in sorted(stored):
             yield {name: stored[place][name] for name in contract.column_names}
+
+    def _with_showing(self, event: Row) -> dict[str, Any]:
+        """A row of ``events`` with placement and member of its decision."""
+        decision = self._tables["decisions"].get((event["decision_id"],), {})
+        return {
+            **event,
+            "placement_id": decision.get("placement_id"),
+            "shown_to": decision.get("member_id"),
+        }
 
     def _load_row(self, contract: Table, row: Row) -> None:
         if contract.name == "events":
@@ -336,24 +340,6 @@ class MemoryStore:
         for row in rows:
             stored = decisions[row["decision_id"],]
             stored["items"] = rules.merge_items(stored["items"], [row])
-
-    # Keys
-
-    def add_key(self, key: KeyRecord) -> None:
-        """See `serving.ports.Store`."""
-        if key.key_id in self._keys:
-            raise ConflictError(f"the id was used before with another content: {key.key_id}")
-        self._keys[key.key_id] = key
-
-    def keys(self) -> list[KeyRecord]:
-        """See `serving.ports.Store`."""
-        return sorted(self._keys.values(), key=lambda key: (key.created_at, key.key_id))
-
-    def revoke_key(self, key_id: str, revoked_at: datetime) -> None:
-        """See `serving.ports.Store`."""
-        if key_id not in self._keys:
-            raise UnknownKeyError(key_id, "list the keys with `recsys-serve keys list`")
-        self._keys[key_id] = replace(self._keys[key_id], revoked_at=revoked_at)
 
     def is_ready(self) -> bool:
         """True."""

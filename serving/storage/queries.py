@@ -13,6 +13,7 @@ from serving.storage.dialects import Database, Insert
 from serving.storage.schema import (
     ANSWERS,
     API_KEYS,
+    CATALOGUES,
     CLIENT_STATE,
     CLIENTS,
     CONTENT_VERSIONS,
@@ -21,10 +22,12 @@ from serving.storage.schema import (
     DOCUMENTS,
     EVENTS,
     HOLDINGS,
+    IS_CAPPED,
     LOADS,
     MONTHS,
+    OFFER_STOPS,
     OFFERS,
-    PLACEMENTS,
+    POLICIES,
 )
 from serving.storage.statements import Statement
 
@@ -78,6 +81,12 @@ class StateQueries:
             .limit(bindparam("n_most", type_=sa.Integer))
             .offset(sa.literal_column("0"))  # SQLite would make a parameter of it
         )
+        self.next_states = built(
+            columns.where(state.client_id > bindparam("after"), state.version > sa.literal_column("0"))
+            .order_by(state.client_id)
+            .limit(bindparam("n_most", type_=sa.Integer))
+            .offset(sa.literal_column("0"))
+        )
 
 
 class ClientQueries:
@@ -116,9 +125,8 @@ class ClientQueries:
         self.months = built(
             rows_of(MONTHS).order_by(MONTHS.c.client_id, MONTHS.c.month_on, MONTHS.c.known_at)
         )
-        self.events = built(
-            rows_of(EVENTS).where((EVENTS.c.occurred_at >= bindparam("since")) | _IS_REMEMBERED)
-        )
+        is_recent = EVENTS.c.occurred_at >= bindparam("since")
+        self.events = built(_with_showing(rows_of(EVENTS)).where(is_recent | _IS_REMEMBERED))
         self.latest_holdings = built(
             select(HOLDINGS).where(
                 database.is_among(HOLDINGS.c.holding_id, "holding_ids"), is_latest(HOLDINGS)
@@ -128,6 +136,7 @@ class ClientQueries:
             select(HOLDINGS.c.offer_id, sa.func.count(HOLDINGS.c.client_id.distinct()).label("n_clients"))
             .where(
                 is_latest(HOLDINGS),
+                HOLDINGS.c.connected_at <= bindparam("now"),
                 HOLDINGS.c.disconnected_at.is_(None) | (HOLDINGS.c.disconnected_at > bindparam("now")),
             )
             .group_by(HOLDINGS.c.offer_id)
@@ -155,6 +164,8 @@ class LogQueries:
             select(
                 DECISIONS.c.decision_id,
                 DECISIONS.c.client_id,
+                DECISIONS.c.member_id,
+                DECISIONS.c.placement_id,
                 DECISIONS.c.occurred_at,
                 DECISIONS.c["items"],
             ).where(database.is_among(DECISIONS.c.decision_id, "decision_ids"))
@@ -164,23 +175,49 @@ class LogQueries:
             .where(DECISIONS.c.decision_id == bindparam("of_decision"))
             .values({"items": bindparam("merged")})
         )
+        self.event_counts = built(
+            select(EVENTS.c.offer_id, sa.func.count().label("n_events"))
+            .where(
+                IS_CAPPED,
+                EVENTS.c.event_type == bindparam("event_type"),
+                EVENTS.c.occurred_at >= bindparam("since"),
+                EVENTS.c.offer_id.is_not(None),
+            )
+            .group_by(EVENTS.c.offer_id)
+        )
         self.stored_offer_ids = built(
             select(OFFERS.c.offer_id).where(database.is_among(OFFERS.c.offer_id, "offer_ids")).distinct()
         )
 
 
 class ContentQueries:
-    """Catalogue, placements, documents, keys, and how fresh all that is."""
+    """Catalogue, policies, stops, documents, keys, and how fresh all that is."""
 
     def __init__(self, database: Database) -> None:
         def built(clause: sa.SelectBase | sa.UpdateBase) -> Statement:
             return Statement(clause, database)
 
         content = CONTENT_VERSIONS
-        self.placements = built(select(PLACEMENTS).order_by(PLACEMENTS.c.placement_id))
-        self.delete_placements = built(sa.delete(PLACEMENTS))
-        self.add_placement = built(_insert(database, PLACEMENTS))
-        self.content_versions = built(select(content).order_by(content.c.name))
+        policies = POLICIES.c
+        policy = select(*(column for column in policies if column is not policies.number))
+        self.add_policy = built(_insert(database, POLICIES))
+        self.policies = built(policy.order_by(policies.effective_at, policies.number))
+        self.policy_in_force = built(
+            policy.where(policies.effective_at <= bindparam("now"), _is_standing(POLICIES))
+            .order_by(policies.effective_at.desc(), policies.number.desc())
+            .limit(sa.literal_column("1"))
+            .offset(sa.literal_column("0"))
+        )
+        stop = OFFER_STOPS.c
+        self.add_stop = built(_insert(database, OFFER_STOPS))
+        self.stops = built(
+            select(*(column for column in stop if column is not stop.number)).order_by(stop.number)
+        )
+        self.keep_catalogue = built(_insert(database, CATALOGUES).on_conflict_do_nothing())
+        self.kept_catalogue = built(
+            select(CATALOGUES.c.offers).where(CATALOGUES.c.version == bindparam("version"))
+        )
+        self.content_versions = built(_content_versions())
         change = _insert(database, content)
         self.count_change = built(
             change.on_conflict_do_update(
@@ -231,8 +268,42 @@ class TableQueries:
         }
 
 
+def _with_showing(events: sa.Select[Any]) -> sa.Select[Any]:
+    """Events with placement and member of their decisions."""
+    decision = DECISIONS.c
+    return events.add_columns(decision.placement_id, decision.member_id.label("shown_to")).outerjoin(
+        DECISIONS, decision.decision_id == EVENTS.c.decision_id
+    )
+
+
+def _is_standing(policies: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether a policy was published and not withdrawn since."""
+    later = policies.alias("later")
+    is_withdrawn = sa.exists().where(
+        later.c.version == policies.c.version,
+        later.c.effective_at == policies.c.effective_at,
+        later.c.number > policies.c.number,
+        later.c.is_withdrawal,
+    )
+    return ~policies.c.is_withdrawal & ~is_withdrawn
+
+
+def _content_versions() -> sa.SelectBase:
+    """How often each content was changed, and for how many policies and stops the moment has come."""
+    in_effect: list[Any] = [
+        select(sa.literal_column(f"'{table.name}'").label("name"), sa.func.count().label("version")).where(
+            table.c.effective_at <= bindparam("now")
+        )
+        for table in (POLICIES, OFFER_STOPS)
+    ]
+    changes = select(CONTENT_VERSIONS.c.name, CONTENT_VERSIONS.c.version)
+    return sa.union_all(changes, *in_effect).order_by("name")
+
+
 def _insert(database: Database, table: sa.Table) -> Insert:
-    return database.insert(table).values({column.name: bindparam(column.name) for column in table.columns})
+    return database.insert(table).values(
+        {column.name: bindparam(column.name) for column in table.columns if column.name != "number"}
+    )
 
 
 def _replacing(database: Database, table: sa.Table) -> Insert:

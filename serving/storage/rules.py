@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 import orjson
 
-from recsys.data.offers import offers_from_rows
-from recsys.data.state import put_holdings
+from recsys.data.state import Showing, put_holdings
 from recsys.domain import (
     ClientState,
     Event,
     EventType,
     OfferId,
-    Placement,
 )
 from recsys.errors import ConflictError, EventFault, InvalidEventsError
 from recsys.history import MonthFigures
-from recsys.tables import OFFER_PRICES, OFFER_RELATIONS, OFFERS, Table
 from serving.ports import (
     MAX_CLOCK_SKEW,
-    Catalogue,
     HoldingChange,
     LoggedDecision,
-    Placements,
     PutClient,
 )
 
@@ -43,17 +37,20 @@ class Shown:
         client_id: The client.
         decided_at: When it was taken.
         offers: Offer by 1-based slot.
+        showing: Where and to whom it was shown.
     """
 
     client_id: str
     decided_at: datetime
     offers: Mapping[int, str]
+    showing: Showing
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Shown:
         """Read a row of ``decisions``."""
         offers = {slot: offer_id for slot, offer_id, *_ in orjson.loads(row["items"])}
-        return cls(row["client_id"], row["occurred_at"], offers)
+        showing = Showing(row["placement_id"], row["member_id"])
+        return cls(row["client_id"], row["occurred_at"], offers, showing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +66,11 @@ class Known:
     shown: Mapping[str, Shown]
     offer_ids: Collection[str]
     client_ids: Collection[str]
+
+    @property
+    def showings(self) -> dict[str, Showing]:
+        """Where and to whom each decision was shown."""
+        return {decision_id: shown.showing for decision_id, shown in self.shown.items()}
 
 
 def check_events(events: Sequence[Event], known: Known) -> list[Event]:
@@ -228,6 +230,17 @@ def month_rows(
     ]
 
 
+def changed_profile(state: ClientState, put: PutClient) -> ClientState:
+    """The state with a new profile, one version on; the same one if it has that profile already.
+
+    Raises:
+        ConflictError: The writer has seen another profile than the stored one.
+    """
+    if put.replaces is not None and put.replaces != state.profile:
+        raise ConflictError(f"the profile of client {put.client_id!r} was changed meanwhile; read it again")
+    return with_next_version(state, replace(state, profile=put.profile))
+
+
 def client_row(put: PutClient) -> dict[str, Any]:
     """The row of ``clients`` of a new profile version."""
     return {
@@ -236,6 +249,7 @@ def client_row(put: PutClient) -> dict[str, Any]:
         "valid_from": put.recorded_at,
         "valid_to": None,
         "recorded_at": put.recorded_at,
+        "change_reason": put.reason,
     }
 
 
@@ -276,6 +290,7 @@ def decision_row(decision: LoggedDecision) -> dict[str, Any]:
         "basis": decision.basis,
         "items": decision.items.decode(),
         "candidates": decision.candidates.decode(),
+        "request": decision.request.decode(),
     }
 
 
@@ -309,27 +324,6 @@ def items_of(decision_id: str, items: str) -> list[dict[str, Any]]:
     ]
 
 
-def catalogue_of(
-    offers: Iterable[Mapping[str, Any]],
-    relations: Iterable[Mapping[str, Any]],
-    prices: Iterable[Mapping[str, Any]],
-) -> Catalogue:
-    """The catalogue of rows that may hold several versions of a key; the latest counts."""
-    found = offers_from_rows(
-        *(
-            _latest(table, rows)
-            for table, rows in ((OFFERS, offers), (OFFER_RELATIONS, relations), (OFFER_PRICES, prices))
-        )
-    )
-    return Catalogue(_digest(found), found)
-
-
-def placements_of(placements: Iterable[Placement]) -> Placements:
-    """The placements by id, or the one that is always there."""
-    found = tuple(sorted(placements, key=lambda each: each.placement_id)) or (Placement("home"),)
-    return Placements(_digest(found), found)
-
-
 def search_text(state: ClientState) -> str:
     r"""What a client is found and ordered by: name, or the id of a nameless client, then the id.
 
@@ -340,16 +334,3 @@ def search_text(state: ClientState) -> str:
     """
     name = state.profile.name if state.profile is not None else None
     return f"{(name or state.client_id)[:_SEARCHED_NAME_LENGTH].casefold()}\n{state.client_id.casefold()}"
-
-
-def _latest(table: Table, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    latest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for row in rows:
-        key = tuple(row[name] for name in table.key)
-        if key not in latest or row["recorded_at"] >= latest[key]["recorded_at"]:
-            latest[key] = row
-    return list(latest.values())
-
-
-def _digest(content: object) -> str:
-    return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from recsys.tables import DECISION_ITEMS, TABLES, Column, ColumnType, Table, table_named
 from serving.storage.types import Instant, Texts, exact_text, id_text
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest migration; `Store.is_ready` compares the database with it."""
 
 _FACTS = ("decisions", "events")
@@ -117,6 +117,17 @@ sa.Index(
 )
 sa.Index("ix_events_client_id", EVENTS.c.client_id, EVENTS.c.occurred_at)
 
+# Volume caps count these two types alone, and every second.
+IS_CAPPED = EVENTS.c.event_type.in_([sa.literal_column("'application'"), sa.literal_column("'activation'")])
+sa.Index(
+    "ix_events_capped",
+    EVENTS.c.event_type,
+    EVENTS.c.occurred_at,
+    EVENTS.c.offer_id,
+    sqlite_where=IS_CAPPED,
+    postgresql_where=IS_CAPPED,
+)
+
 CLIENT_STATE = sa.Table(
     "client_state",
     METADATA,
@@ -135,14 +146,39 @@ ANSWERS = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("answered_at", Instant, nullable=False),
 )
-PLACEMENTS = sa.Table(
-    "placements",
+# Append-only; `number` is the order in which things were said.
+POLICIES = sa.Table(
+    "policies",
     METADATA,
-    sa.Column("placement_id", id_text(), primary_key=True),
-    sa.Column("k", sa.Integer, nullable=False),
-    sa.Column("max_k", sa.Integer, nullable=False),
-    sa.Column("kinds", Texts, nullable=False),
-    sa.Column("exploration_share", sa.Double, nullable=False),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("version", id_text(), nullable=False),
+    sa.Column("documents", sa.Text, nullable=False),
+    sa.Column("effective_at", Instant, nullable=False),
+    sa.Column("recorded_at", Instant, nullable=False),
+    sa.Column("author", exact_text(), nullable=False),
+    sa.Column("note", exact_text(), nullable=False),
+    sa.Column("is_withdrawal", sa.Boolean, nullable=False),
+    sa.Index("ix_policies_effective_at", "effective_at"),
+)
+OFFER_STOPS = sa.Table(
+    "offer_stops",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("offer_id", id_text(), nullable=False),
+    sa.Column("is_stopped", sa.Boolean, nullable=False),
+    sa.Column("reason", exact_text(), nullable=False),
+    sa.Column("author", exact_text(), nullable=False),
+    sa.Column("effective_at", Instant, nullable=False),
+    sa.Column("recorded_at", Instant, nullable=False),
+    sa.Index("ix_offer_stops_effective_at", "effective_at"),
+)
+# What decisions were made with, for replays; append-only.
+CATALOGUES = sa.Table(
+    "catalogues",
+    METADATA,
+    sa.Column("version", id_text(), primary_key=True),
+    sa.Column("offers", sa.Text, nullable=False),
+    sa.Column("used_at", Instant, nullable=False),
 )
 LOADS = sa.Table(
     "loads",

@@ -6,26 +6,28 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from threading import Lock, local
 from typing import Any, TypeVar
 
 from recsys.data.state_json import state_from_json
-from recsys.domain import ClientId, ClientState, OfferKind, Placement
+from recsys.domain import ClientId, ClientState, EventType
 from recsys.errors import RecsysError, StoreUnavailableError, UnknownKeyError
 from recsys.tables import DECISION_ITEMS
+from serving.orders import OfferStop, PolicyVersion, stops_in_force
 from serving.ports import (
     Answer,
     Catalogue,
+    ContentVersion,
     KeyRecord,
-    Placements,
     Role,
     Row,
     SourceAge,
     Write,
     WriteResult,
 )
-from serving.storage import loading, rules
+from serving.storage import content, loading, rules
 from serving.storage.dialects import REFUSALS, Cursor, Database, TransientError, open_database, refusal
 from serving.storage.queries import Queries
 from serving.storage.schema import SCHEMA_REVISION
@@ -81,6 +83,11 @@ class SqlStore:
         rows = self._rows(self._queries.states.find, {"pattern": f"%{escaped}%", "n_most": limit})
         return [state_from_json(row["client_id"], row["version"], row["state"]) for row in rows]
 
+    def client_states(self, after: str, limit: int) -> list[ClientState]:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.states.next_states, {"after": after, "n_most": limit})
+        return [state_from_json(row["client_id"], row["version"], row["state"]) for row in rows]
+
     def holder_counts(self) -> dict[str, int]:
         """See `serving.ports.Store`."""
         rows = self._rows(self._queries.clients.holder_counts, {"now": datetime.now(UTC)})
@@ -100,59 +107,66 @@ class SqlStore:
         except REFUSALS:
             return self._transact(lambda cursor: do_one_by_one(cursor, self._queries, writes))
 
+    def event_counts(self, event_type: EventType, since: datetime) -> dict[str, int]:
+        """See `serving.ports.Store`."""
+        values = {"event_type": event_type.value, "since": since}
+        return {
+            row["offer_id"]: row["n_events"] for row in self._rows(self._queries.log.event_counts, values)
+        }
+
     # Content
 
-    def catalogue(self) -> Catalogue:
+    def catalogue(self, now: datetime) -> Catalogue:
         """See `serving.ports.Store`."""
         offers, relations, prices = (list(self.read_rows(table)) for table in loading.CATALOGUE_TABLES)
-        return rules.catalogue_of(offers, relations, prices)
+        stopped = stops_in_force(self.offer_stops(), now)
+        return content.catalogue_of(offers, relations, prices, frozenset(stopped))
 
-    def placements(self) -> Placements:
+    def keep_catalogue(self, catalogue: Catalogue, used_at: datetime) -> None:
         """See `serving.ports.Store`."""
-        rows = self._rows(self._queries.content.placements, {})
-        return rules.placements_of(
-            Placement(
-                placement_id=row["placement_id"],
-                k=row["k"],
-                max_k=row["max_k"],
-                kinds=tuple(OfferKind(kind) for kind in row["kinds"]),
-                exploration_share=row["exploration_share"],
-            )
-            for row in rows
+        row = {"version": catalogue.version, "offers": content.offers_to_json(catalogue.offers).decode()}
+        keep = self._queries.content.keep_catalogue
+        self._transact(lambda cursor: keep.run(cursor, {**row, "used_at": used_at}))
+
+    def kept_catalogue(self, version: str) -> Catalogue | None:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.content.kept_catalogue, {"version": version})
+        return Catalogue(version, content.offers_from_json(rows[0]["offers"])) if rows else None
+
+    def content_version(self, now: datetime) -> ContentVersion:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.content.content_versions, {"now": now})
+        found = {row["name"]: row["version"] for row in rows}
+        n_policies, n_stops = found.pop("policies"), found.pop("offer_stops")
+        return ContentVersion(sum(found.values()), n_policies, n_stops)
+
+    def put_policy(self, policy: PolicyVersion) -> None:
+        """See `serving.ports.Store`."""
+        self._transact(
+            lambda cursor: self._queries.content.add_policy.run(cursor, content.policy_row(policy))
         )
 
-    def put_placements(self, placements: Sequence[Placement], loaded_at: datetime) -> None:
+    def policies(self) -> list[PolicyVersion]:
         """See `serving.ports.Store`."""
-        content = self._queries.content
-        rows = [
-            {
-                "placement_id": each.placement_id,
-                "k": each.k,
-                "max_k": each.max_k,
-                "kinds": each.kinds,
-                "exploration_share": each.exploration_share,
-            }
-            for each in placements
-        ]
+        return [content.policy_from_row(row) for row in self._rows(self._queries.content.policies, {})]
 
-        def replace_all(cursor: Cursor) -> None:
-            content.delete_placements.run(cursor, {})
-            content.add_placement.run_many(cursor, rows)
-            loading.mark_changed(cursor, self._queries, "placements")
-            load = {"source": "placements", "newest_recorded_at": None, "loaded_at": loaded_at}
-            content.put_load.run(cursor, load)
-
-        self._transact(replace_all)
-
-    def content_version(self) -> str:
+    def policy_in_force(self, now: datetime) -> PolicyVersion | None:
         """See `serving.ports.Store`."""
-        rows = self._rows(self._queries.content.content_versions, {})
-        return ".".join(f"{row['name'][0]}{row['version']}" for row in rows)
+        rows = self._rows(self._queries.content.policy_in_force, {"now": now})
+        return content.policy_from_row(rows[0]) if rows else None
+
+    def put_offer_stop(self, stop: OfferStop) -> None:
+        """See `serving.ports.Store`."""
+        self._transact(lambda cursor: self._queries.content.add_stop.run(cursor, asdict(stop)))
+
+    def offer_stops(self) -> list[OfferStop]:
+        """See `serving.ports.Store`."""
+        return [OfferStop(**row) for row in self._rows(self._queries.content.stops, {})]
 
     def put_documents(self, documents: Mapping[str, str]) -> None:
         """See `serving.ports.Store`."""
         rows = [{"name": name, "content": content} for name, content in documents.items()]
-        self._transact(lambda cursor: self._queries.content.put_document.run_many(cursor, rows))
+        self._transact(lambda cursor: loading.put_documents(cursor, self._queries, rows))
 
     def documents(self) -> dict[str, str]:
         """See `serving.ports.Store`."""

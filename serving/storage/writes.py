@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -185,7 +184,8 @@ class _Transaction:
 
     def _record(self, write: RecordEvents) -> list[bool]:
         self.flush()
-        events = rules.check_events(write.events, self._known(write))
+        known = self._known(write)
+        events = rules.check_events(write.events, known)
         rows = [rules.event_row(event, write.recorded_at) for event in events]
         self._check_repeats(rows)
         is_new = [self._queries.log.add_event.run(self._cursor, row) == 1 for row in rows]
@@ -202,7 +202,7 @@ class _Transaction:
         if by_client:
             states = self._states(list(by_client))
             self._put_changed(
-                (state, apply_events(state, by_client[client_id], write.recorded_at))
+                (state, apply_events(state, by_client[client_id], write.recorded_at, known.showings))
                 for client_id, state in states.items()
             )
         return is_new
@@ -242,7 +242,7 @@ class _Transaction:
 
     def _put_client(self, write: PutClient) -> ClientState:
         state = self._states([write.client_id])[write.client_id]
-        changed = rules.with_next_version(state, replace(state, profile=write.profile))
+        changed = rules.changed_profile(state, write)
         if changed is state:
             return state
         self._queries.clients.close_versions.run(

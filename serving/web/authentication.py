@@ -26,14 +26,19 @@ class Right(StrEnum):
     WRITE_EVENTS = "write_events"
     WRITE_CLIENTS = "write_clients"
     READ = "read"
+    READ_POLICIES = "read_policies"
+    PUBLISH_POLICIES = "publish_policies"
+    STOP_OFFERS = "stop_offers"
 
 
 RIGHTS = MappingProxyType(
     {
         Role.PORTAL: frozenset({Right.RECOMMEND, Right.WRITE_EVENTS, Right.WRITE_CLIENTS, Right.READ}),
-        Role.MARKETER: frozenset({Right.READ}),
-        Role.ANALYST: frozenset({Right.READ}),
-        Role.DUTY: frozenset({Right.READ}),
+        Role.MARKETER: frozenset(
+            {Right.READ, Right.READ_POLICIES, Right.PUBLISH_POLICIES, Right.STOP_OFFERS}
+        ),
+        Role.ANALYST: frozenset({Right.READ, Right.READ_POLICIES}),
+        Role.DUTY: frozenset({Right.READ, Right.READ_POLICIES, Right.STOP_OFFERS}),
         Role.ADMIN: frozenset(Right),
     }
 )
@@ -81,17 +86,30 @@ async def check_right(request: Request, right: Right) -> None:
         UnauthenticatedError: No key, or an unknown or revoked one.
         ForbiddenError: The key's role does not have the right.
     """
-    header = request.headers.get("authorization", "")
-    if header[: len(_SCHEME)].lower() != _SCHEME:
-        raise UnauthenticatedError("send an API key: Authorization: Bearer KEY")
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    record = await doorkeeper.authenticate(header[len(_SCHEME) :].strip())
+    record = await _record_of(request)
     if right not in RIGHTS[record.role]:
         able = ", ".join(role.value for role in RIGHTS if right in RIGHTS[role])
         raise ForbiddenError(
             f"a key of role {record.role.value!r} may not {right.value.replace('_', ' ')};"
             f" roles that may: {able}"
         )
+
+
+async def key_id_of(request: Request) -> str:
+    """The key_id of a request's key, a dependency for what is written with its author.
+
+    Raises:
+        UnauthenticatedError: No key, or an unknown or revoked one.
+    """
+    return (await _record_of(request)).key_id
+
+
+async def _record_of(request: Request) -> KeyRecord:
+    header = request.headers.get("authorization", "")
+    if header[: len(_SCHEME)].lower() != _SCHEME:
+        raise UnauthenticatedError("send an API key: Authorization: Bearer KEY")
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    return await doorkeeper.authenticate(header[len(_SCHEME) :].strip())
 
 
 def needs(right: Right) -> Callable[[Request], Awaitable[None]]:

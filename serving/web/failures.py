@@ -24,6 +24,7 @@ _COME_BACK = {"Retry-After": "1"}
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: _COME_BACK}
 _NO_STORE = "the database does not answer, or is too busy; try again in a moment"
 _N_SHOWN = 20
+_N_TOLD = 3
 Details = Mapping[str, object]
 
 
@@ -44,6 +45,7 @@ FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
     {
         errors.RecsysError: Failure(500, "internal"),
         errors.ConfigError: Failure(500, "wrong_configuration"),
+        errors.InvalidPolicyError: Failure(422, "invalid_policy"),
         errors.DataError: Failure(422, "wrong_data"),
         errors.SchemaError: Failure(422, "wrong_data"),
         errors.LeakageError: Failure(422, "leakage"),
@@ -57,6 +59,7 @@ FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
         errors.UnknownOfferError: Failure(404, "unknown_offer"),
         errors.UnknownPlacementError: Failure(404, "unknown_placement"),
         errors.UnknownKeyError: Failure(404, "unknown_key"),
+        errors.UnknownPolicyError: Failure(404, "unknown_policy"),
         errors.InvalidRequestError: Failure(422, "invalid_request"),
         errors.InvalidEventsError: Failure(422, "invalid_events"),
         errors.ConflictError: Failure(409, "conflict"),
@@ -126,8 +129,12 @@ def _details(error: Exception) -> Details:
     match error:
         case errors.InvalidEventsError():
             return {"faults": [asdict(fault) for fault in error.faults]}
+        case errors.InvalidPolicyError():
+            return {"faults": list(error.faults)}
         case errors.InvalidRequestError():
-            return {"fields": [{"field": error.field, "message": str(error)}]}
+            return {
+                "fields": [{"field": error.field, "message": str(error).removeprefix(f"{error.field}: ")}]
+            }
         case errors.NotFoundError():
             return {"id": error.key}
         case errors.SchemaError():
@@ -147,9 +154,10 @@ def _invalid(error: RequestValidationError | ValidationError) -> Response:
     inner = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
     faults = [fault for fault in faults if fault["loc"] not in inner]
     fields = [{"field": _path(fault["loc"]), "message": _plain(fault["msg"])} for fault in faults[:_N_SHOWN]]
-    first = fields[0]
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    message = f"{first['field']}: {first['message']}{more}"
+    # A misspelt field is told as one that is missing and one that is too many: both belong together.
+    told = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:_N_TOLD])
+    more = f" (and {len(faults) - _N_TOLD} more)" if len(faults) > _N_TOLD else ""
+    message = f"{told}{more}"
     return failure_response(422, "invalid_request", message, {"fields": fields, "n_fields": len(faults)})
 
 

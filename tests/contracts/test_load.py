@@ -10,8 +10,10 @@ from polars.testing import assert_frame_equal
 
 from recsys.data.read import read_dataset
 from recsys.data.snapshot import take_snapshot
+from recsys.decision.policy.policy import version_of
 from recsys.domain import ClientId, OfferId, Profile
 from recsys.errors import ConfigError, DataError, SchemaError
+from serving.orders import PolicyVersion
 from serving.ports import PutClient, Store
 from serving.services.export import export
 from serving.services.load import LoadOptions, load
@@ -88,9 +90,9 @@ def test_load_export_and_read_again(store: Store, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     summary = load(store, source, NOW, progress=lambda *step: seen.append(step))
     assert summary.n_rows["holdings"] == 5
-    assert (summary.n_changed_states, summary.n_placements) == (4, 2)
+    assert (summary.n_changed_states, summary.is_new_policy) == (4, True)
     assert ("events", 2, 2) in seen
-    assert export(store, tmp_path / "out") == dict(summary.n_rows)
+    assert export(store, tmp_path / "out", NOW) == dict(summary.n_rows)
     before, after = read_dataset(source), read_dataset(tmp_path / "out")
     assert after.meta == before.meta
     assert dict(after.documents) == dict(before.documents)
@@ -114,15 +116,14 @@ def test_states_are_those_that_training_sees(store: Store, tmp_path: Path) -> No
 
 def test_content_is_served_as_loaded(store: Store, tmp_path: Path) -> None:
     load(store, write(tmp_path / "in"), NOW)
-    placements = store.placements().placements
-    assert [(each.placement_id, each.k, each.max_k) for each in placements] == [
-        ("side", 5, 50),
-        ("top", 3, 9),
-    ]
-    site = next(offer for offer in store.catalogue().offers if offer.offer_id == "site")
+    policy = store.policy_in_force(NOW)
+    assert policy is not None
+    assert dict(policy.documents) == {"placements.yaml": FILES["placements.yaml"]}
+    assert (policy.author, policy.effective_at) == ("command line", NOW)
+    site = next(offer for offer in store.catalogue(NOW).offers if offer.offer_id == "site")
     assert site.requires == ((OfferId("mail"),),)
     assert site.regions == ("77", "78")
-    assert {age.source for age in store.source_ages()} >= {"clients", "offers", "holdings", "placements"}
+    assert {age.source for age in store.source_ages()} >= {"clients", "offers", "holdings"}
     state = store.client_state(ClientId("a"))
     assert state is not None
     assert [item.offer_id for item in state.dismissals] == ["bank"]
@@ -131,10 +132,41 @@ def test_content_is_served_as_loaded(store: Store, tmp_path: Path) -> None:
 def test_loading_again_changes_nothing(store: Store, tmp_path: Path) -> None:
     folder = write(tmp_path / "in")
     load(store, folder, NOW)
-    version = store.catalogue().version
+    version = store.catalogue(NOW).version
     assert load(store, folder, NOW).n_changed_states == 0
-    assert store.catalogue().version == version
-    assert export(store, tmp_path / "out")["holdings"] == 5
+    assert store.catalogue(NOW).version == version
+    assert len(store.policies()) == 1
+    assert export(store, tmp_path / "out", NOW)["holdings"] == 5
+
+
+def test_a_feed_does_not_bring_back_a_policy_that_another_one_followed(store: Store, tmp_path: Path) -> None:
+    folder = write(tmp_path / "in")
+    first = load(store, folder, NOW)
+    documents = {"vip.yaml": "min_mean_spend_minor: 7\n"}
+    version = version_of(documents)
+    store.put_policy(PolicyVersion(version, documents, NOW + timedelta(hours=1), NOW, "marketer"))
+    later = NOW + timedelta(days=1)
+    again = load(store, folder, later)
+    assert (again.policy_version, again.is_new_policy) == (first.policy_version, False)
+    in_force = store.policy_in_force(later)
+    assert in_force is not None
+    assert in_force.version == version
+
+
+def test_a_policy_that_differs_is_published(store: Store, tmp_path: Path) -> None:
+    folder = write(tmp_path / "in")
+    first = load(store, folder, NOW)
+    later = NOW + timedelta(hours=1)
+    changed = load(store, write(folder, vip__yaml="min_mean_spend_minor: 5\n"), later)
+    assert changed.is_new_policy
+    assert changed.policy_version != first.policy_version
+    again = load(store, folder, later + timedelta(hours=1))
+    assert (again.policy_version, again.is_new_policy) == (changed.policy_version, False)
+    (folder / "vip.yaml").unlink()
+    (folder / "placements.yaml").unlink()
+    without = load(store, folder, later + timedelta(hours=2))
+    assert (without.policy_version, without.is_new_policy) == (None, False)
+    assert [each.version for each in store.policies()] == [first.policy_version, changed.policy_version]
 
 
 def test_the_log_may_be_left_out(store: Store, tmp_path: Path) -> None:
@@ -186,6 +218,8 @@ def test_a_shrunk_feed_is_refused(store: Store, tmp_path: Path, table: str, key:
     [
         ({"holdings__csv": FILES["holdings.csv"] + "h9,nobody,mail,2025-01-01,,2025-01-01,1\n"}, SchemaError),
         ({"placements__yaml": "placements: [{id: top, k: 0}]\n"}, ConfigError),
+        ({"vip__yaml": "min_mean_spend: 5\n"}, ConfigError),
+        ({"arbitration__yaml": "levers: {offers: {mial: 10}}\n"}, ConfigError),
         ({"dataset__toml": "time_zone = 5\n"}, ConfigError),
         ({"offers__csv": None}, DataError),
     ],
@@ -215,7 +249,7 @@ def test_states_keep_growing_versions(store: Store, tmp_path: Path) -> None:
 
 def test_an_empty_store_is_not_exported(store: Store, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="recsys-serve load"):
-        export(store, tmp_path / "out")
+        export(store, tmp_path / "out", NOW)
     assert not (tmp_path / "out").exists()
 
 
@@ -223,6 +257,6 @@ def test_an_export_holds_what_was_done_online(new_store: Callable[[str], Store],
     store = new_store("sqlite")
     load(store, write(tmp_path / "in"), NOW)
     store.commit([PutClient(ClientId("new"), Profile(name="Новая", tags=("a=b",)), NOW)])
-    export(store, tmp_path / "out")
+    export(store, tmp_path / "out", NOW)
     clients = read_dataset(tmp_path / "out").table("clients").filter(pl.col("client_id") == "new")
     assert clients.select("name", "tags", "valid_to").rows() == [("Новая", ["a=b"], None)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import serving.storage.migrations
+from recsys.decision.policy.read import policy_from_documents
+from recsys.domain import OfferKind
 from recsys.errors import ConfigError, StoreUnavailableError
 from recsys.tables import DECISION_ITEMS, TABLES
 from serving.storage.dialects import open_database
@@ -38,6 +41,46 @@ def test_migrations_make_exactly_the_declared_schema(empty_database: str) -> Non
         warnings.filterwarnings("ignore", message=".*can't reflect these indexes.*")
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
+    database.dispose()
+
+
+@pytest.mark.parametrize("text", [None, "placements: [{id: top, k: 3, max_k: 9, kinds: [partner]}] # ours\n"])
+def test_placements_become_the_first_policy(empty_database: str, text: str | None) -> None:
+    migrate(empty_database, "0002")
+    store_placement(empty_database, text)
+    migrate(empty_database)
+    store = SqlStore(empty_database)
+    (first,) = store.policies()
+    assert store.policy_in_force(datetime.now(UTC)) == first
+    policy = policy_from_documents(first.documents)
+    assert first.version == policy.version
+    assert [(each.placement_id, each.k, each.max_k, each.kinds) for each in policy.placements] == [
+        ("top", 3, 9, (OfferKind.PARTNER,))
+    ]
+    assert text is None or first.documents["placements.yaml"] == text
+    assert store.documents() == {"expert.yaml": "a"}
+    assert [age.source for age in store.source_ages()] == []
+    store.close()
+
+
+def store_placement(database_url: str, text: str | None) -> None:
+    """Store a placement as the program of that schema did."""
+    database = open_database(database_url)
+    kinds = '["partner"]' if database.is_embedded else "{partner}"
+    with database.writer.begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO placements VALUES ('top', 3, 9, :kinds, 0.25)"), {"kinds": kinds}
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO loads (source, loaded_at) VALUES ('placements', '2025-01-01 00:00:00+00:00')"
+            )
+        )
+        connection.execute(sa.text("INSERT INTO documents VALUES ('expert.yaml', 'a')"))
+        if text is not None:
+            connection.execute(
+                sa.text("INSERT INTO documents VALUES ('placements.yaml', :text)"), {"text": text}
+            )
     database.dispose()
 
 

@@ -22,7 +22,6 @@ from recsys.domain import (
     MemberId,
     OfferId,
     OfferKind,
-    Placement,
     Profile,
     Size,
     Stage,
@@ -38,6 +37,7 @@ from recsys.errors import (
 )
 from recsys.history import Complaint, MonthFigures
 from recsys.tables import TABLES
+from serving.orders import OfferStop, PolicyVersion
 from serving.ports import (
     Answer,
     HoldingChange,
@@ -70,6 +70,7 @@ PROFILE = Profile(
     revenue_minor=12_000_000_000,
     client_since_on=date(2020, 2, 29),
     is_vip=True,
+    vip_reviewed_on=date(2024, 2, 29),
     loyalty_points=5,
     account_group_id="group",
     tags=("crm=none", "odd;tag=ü"),
@@ -98,6 +99,7 @@ def decision(
         basis="holdings",
         items=f"[{items}]".encode(),
         candidates=b'{"offer_id":["mail","site"],"refused":[]}',
+        request=b'{"k":2,"language":"ru","time_zone":"UTC"}',
     )
 
 
@@ -566,6 +568,49 @@ class TestHistory:
         assert log.rebuild_states(as_of=T0 + DAY) == 0
         assert log.client_state(ACME) == state
 
+    def test_contacts_are_kept_with_placement_and_member(self, log: Store) -> None:
+        shown = event("e1", EventType.IMPRESSION, decision_id=DecisionId("d1"), slot=1)
+        again = event("e2", EventType.IMPRESSION, decision_id=DecisionId("d1"), slot=1)
+        clicked = event("e3", EventType.CLICK, decision_id=DecisionId("d1"), member_id=MemberId("m2"))
+        applied = event("e4", EventType.APPLICATION)
+        assert one(log, RecordEvents((shown, again, clicked), T0)) == [True, False, True]
+        one(log, RecordEvents((applied,), T0))
+        state = log.client_state(ACME)
+        assert state is not None
+        contacts = state.history.contacts
+        columns = (contacts.event_types, contacts.placement_ids, contacts.member_ids, contacts.counts)
+        assert list(zip(*columns, strict=True)) == [
+            ("application", "", "", 1),
+            ("click", "home", "m2", 1),
+            ("impression", "home", "m1", 1),
+        ]
+        assert log.rebuild_states(as_of=T0) == 0
+        assert log.client_state(ACME) == state
+
+    def test_loaded_contacts_are_derived_alike(self, log: Store) -> None:
+        shown = event("e1", EventType.IMPRESSION, decision_id=DecisionId("d1"), slot=1)
+        row = {
+            "event_id": "e1",
+            "event_type": "impression",
+            "client_id": ACME,
+            "occurred_at": T0,
+            "recorded_at": T0,
+            "offer_id": "mail",
+            "decision_id": "d1",
+            "slot": 1,
+        }
+        unknown = {**row, "event_id": "e2", "decision_id": "elsewhere"}
+        log.upsert_rows("events", [row, unknown], T0)
+        assert log.rebuild_states(as_of=T0) == 1
+        state = log.client_state(ACME)
+        assert state is not None
+        assert (state.history.contacts.placement_ids, state.history.contacts.member_ids) == (
+            ("", "home"),
+            ("", "m1"),
+        )
+        assert one(log, RecordEvents((shown,), T0)) == [False]
+        assert log.client_state(ACME) == state
+
     def test_time_alone_is_no_change(self, log: Store) -> None:
         one(log, RecordEvents((event("e1"),), T0))
         before = log.client_state(ACME)
@@ -661,7 +706,7 @@ class TestRebuild:
 class TestContent:
     def test_the_latest_version_of_each_offer(self, store: Store) -> None:
         store.upsert_rows("offers", [{**row, "title_en": "old"} for row in offer_rows("b", "a")], T0)
-        first = store.catalogue()
+        first = store.catalogue(T0)
         assert [offer.offer_id for offer in first.offers] == ["a", "b"]
         newer = {"offer_id": "a", "kind": "partner", "recorded_at": T0 + DAY, "regions": ["77"]}
         store.upsert_rows("offers", [newer], T0)
@@ -669,41 +714,29 @@ class TestContent:
         store.upsert_rows("offer_prices", [price, {**price, "amount_minor": 90, "recorded_at": T0 + DAY}], T0)
         needs = {"offer_id": "a", "relation": "requires", "other_offer_id": "b", "alternative": 0}
         store.upsert_rows("offer_relations", [{**needs, "recorded_at": T0}], T0)
-        changed = store.catalogue()
+        changed = store.catalogue(T0)
         assert changed.version != first.version
         assert changed.offers[0].kind is OfferKind.PARTNER
         assert changed.offers[0].regions == ("77",)
         assert [price.amount_minor for price in changed.offers[0].prices] == [90]
         assert changed.offers[0].requires == (("b",),)
         store.delete_rows("offer_relations", [needs])
-        assert store.catalogue().offers[0].requires == ()
-
-    def test_placements_are_replaced(self, store: Store) -> None:
-        assert [each.placement_id for each in store.placements().placements] == ["home"]
-        two = (
-            Placement("top", 3, 9, (OfferKind.PARTNER, OfferKind.OWN), 0.25),
-            Placement("side"),
-        )
-        store.put_placements(two, T0)
-        placed = store.placements()
-        assert placed.placements == (two[1], two[0])
-        store.put_placements(two[:1], T0)
-        assert store.placements().placements == two[:1]
-        assert store.placements().version != placed.version
+        assert store.catalogue(T0).offers[0].requires == ()
 
     def test_the_content_version_tells_every_change(self, store: Store) -> None:
-        seen = [store.content_version()]
+        seen = [store.content_version(T0)]
         changes: list[Callable[[], object]] = [
             lambda: store.upsert_rows("offers", offer_rows("a"), T0),
-            lambda: store.put_placements([Placement("top")], T0),
+            lambda: store.put_policy(PolicyVersion("v1", {}, T0, T0, "command line")),
+            lambda: store.put_offer_stop(OfferStop("a", True, "wrong price", "command line", T0, T0)),
             lambda: store.delete_rows("offer_prices", []),
         ]
         for change in changes:
             change()
-            seen.append(store.content_version())
+            seen.append(store.content_version(T0))
         one(store, PutClient(ACME, PROFILE, T0))
-        assert len(set(seen)) == 4
-        assert store.content_version() == seen[-1]
+        assert len(set(seen)) == 5
+        assert store.content_version(T0) == seen[-1]
 
     def test_documents(self, store: Store) -> None:
         store.put_documents({"dataset.toml": 'currency = "RUB"', "expert.yaml": "a"})

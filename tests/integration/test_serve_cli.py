@@ -56,8 +56,14 @@ def serve(database_url: str) -> Serve:
 
 
 def test_migrate_says_the_schema(serve: Serve) -> None:
-    assert json.loads(serve("migrate", "--json").stdout) == {"revision": "0002"}
+    assert json.loads(serve("migrate", "--json").stdout) == {"revision": "0003"}
     assert serve("migrate").returncode == 0
+
+
+def test_a_load_says_when_the_servers_days_are_not_those_of_the_data(serve: Serve, data: Path) -> None:
+    (data / "dataset.toml").write_text('time_zone = "Asia/Omsk"\n')
+    (warning,) = json.loads(serve("load", data, "--json").stdout)["warnings"]
+    assert "RECSYS_TIME_ZONE=Asia/Omsk" in warning
 
 
 def test_load_and_export(serve: Serve, data: Path, tmp_path: Path) -> None:
@@ -66,7 +72,9 @@ def test_load_and_export(serve: Serve, data: Path, tmp_path: Path) -> None:
     assert json.loads(loaded.stdout) == {
         "n_rows": {"clients": 1, "offers": 1, "holdings": 1},
         "n_changed_states": 1,
-        "n_placements": 0,
+        "policy_version": None,
+        "is_new_policy": False,
+        "warnings": [],
     }
     exported = serve("export", "--out", tmp_path / "out")
     assert exported.returncode == 0, exported.stderr
@@ -127,6 +135,7 @@ def test_keys_are_shown_once_and_revoked(serve: Serve, database_url: str) -> Non
     "words",
     [
         ("keys", "create"),
+        ("offer", "stop", "mail"),
         ("keys", "create", "--role", "king"),
         ("load",),
         ("run", "--port", "many"),

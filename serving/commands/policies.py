@@ -1,0 +1,151 @@
+"""``recsys-serve policy``: publish, withdraw, list, show, export."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.commands.terminal import (
+    AUTHOR,
+    AtOption,
+    JsonOption,
+    instant_of,
+    minute,
+    note,
+    open_store,
+    print_table,
+    say,
+    warn,
+    zone_of_settings,
+)
+from serving.orders import PolicyVersion, standing_policies
+
+app = typer.Typer(help="The policy: publish, withdraw, list, show, export.", no_args_is_help=True)
+
+VersionArgument = Annotated[
+    str | None,
+    typer.Argument(help="A version, or its first digits; left out = the one in force.", metavar="[VERSION]"),
+]
+
+
+@app.command("publish")
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Folder of the policy's documents.", metavar="DIR")],
+    at: AtOption = None,
+    about: Annotated[str, typer.Option("--note", help="What is new.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Publish a folder's documents as a version; one with faults is refused, the one in force stays."""
+    from recsys.decision.policy.read import read_documents
+    from serving.services.policies import Publication, publish_policy
+
+    documents = read_documents(folder)
+    publication = Publication(AUTHOR, about, instant_of(at, zone_of_settings()), str(folder))
+    with open_store() as store:
+        published, warnings = publish_policy(store, documents, publication, datetime.now(UTC))
+    warn(warnings)
+    if as_json:
+        say({**_entry(published), "warnings": warnings})
+        return
+    say(published.version)
+    note(f"policy {published.version} is in force from {minute(published.effective_at)} UTC on")
+
+
+@app.command("withdraw")
+def withdraw(
+    version: Annotated[str, typer.Argument(help="A version, or its first digits.", metavar="VERSION")],
+    about: Annotated[str, typer.Option("--note", help="Why.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Call off a version that is announced for later; what would be in force without it stays so."""
+    from serving.services.policies import withdraw_policy
+
+    with open_store() as store:
+        withdrawn = withdraw_policy(store, version, AUTHOR, datetime.now(UTC), about)
+    if as_json:
+        say({"withdrawn": [_entry(each) for each in withdrawn]})
+        return
+    for each in withdrawn:
+        note(f"policy {each.version} will not be in force from {minute(each.effective_at)} UTC on")
+
+
+@app.command("list")
+def list_policies(as_json: JsonOption = False) -> None:
+    """List everything that was published."""
+    now = datetime.now(UTC)
+    with open_store() as store:
+        published, in_force = store.policies(), store.policy_in_force(now)
+    if as_json:
+        entries = [
+            {**_entry(each), "is_in_force": each == in_force, "is_withdrawal": each.is_withdrawal}
+            for each in published
+        ]
+        say({"policies": entries})
+        return
+    standing = standing_policies(published)
+    rows = [
+        (
+            each.version,
+            minute(each.effective_at),
+            _standing(each, in_force, standing, now),
+            each.author,
+            each.note,
+        )
+        for each in published
+    ]
+    print_table(("version", "effective", "", "author", "note"), rows)
+
+
+@app.command("show")
+def show(version: VersionArgument = None, as_json: JsonOption = False) -> None:
+    """Print the documents of a version."""
+    from serving.services.policies import find_policy
+
+    with open_store() as store:
+        found = find_policy(store, version, datetime.now(UTC))
+    if as_json:
+        say({**_entry(found), "documents": dict(found.documents)})
+        return
+    note(
+        f"policy {found.version}, effective {minute(found.effective_at)} UTC, by {found.author}: {found.note}"
+    )
+    for name, text in found.documents.items():
+        say(f"# ---- {name}\n{text}")
+
+
+@app.command("export")
+def export(
+    out: Annotated[Path, typer.Option(help="Folder to write into, empty or new.", metavar="DIR")],
+    version: VersionArgument = None,
+) -> None:
+    """Write the documents of a version as they were published."""
+    from serving.services.policies import find_policy, write_documents
+
+    with open_store() as store:
+        found = find_policy(store, version, datetime.now(UTC))
+    write_documents(found, out)
+    note(f"policy {found.version}: {', '.join(found.documents)} written into {out}")
+
+
+def _standing(
+    policy: PolicyVersion, in_force: PolicyVersion | None, standing: list[PolicyVersion], now: datetime
+) -> str:
+    if policy.is_withdrawal:
+        return "withdrawal"
+    if policy not in standing:
+        return "withdrawn"
+    return "in force" if policy == in_force else "announced" if policy.effective_at > now else ""
+
+
+def _entry(policy: PolicyVersion) -> dict[str, object]:
+    return {
+        "version": policy.version,
+        "effective_at": policy.effective_at,
+        "recorded_at": policy.recorded_at,
+        "author": policy.author,
+        "note": policy.note,
+        "documents": list(policy.documents),
+    }

@@ -1,0 +1,118 @@
+"""What people order, to be appended and never changed: policies and stops, and what of it holds when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """A policy as it was published; never changed afterwards.
+
+    Attributes:
+        version: Digest of the documents, 16 hexadecimal digits.
+        documents: Texts by file name.
+        effective_at: In force from here on, until another one is.
+        recorded_at: When it was said.
+        author: Who said it: a key_id, or ``command line``.
+        note: What is new, for people.
+        is_withdrawal: False = published; True = what was announced before of this version for this moment is
+            called off.
+    """
+
+    version: str
+    documents: Mapping[str, str]
+    effective_at: datetime
+    recorded_at: datetime
+    author: str
+    note: str = ""
+    is_withdrawal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OfferStop:
+    """An offer was taken off by hand, or put back; never changed afterwards.
+
+    A resumption lifts every stop that was said before it, from its own moment on: those in force end there,
+    and those announced for later do not begin. A stop that is said after it stands.
+
+    Attributes:
+        offer_id: The offer.
+        is_stopped: True = taken off, False = put back.
+        reason: Why, for people.
+        author: Who did it: a key_id, or ``command line``.
+        effective_at: From when on.
+        recorded_at: When it was said.
+    """
+
+    offer_id: str
+    is_stopped: bool
+    reason: str
+    author: str
+    effective_at: datetime
+    recorded_at: datetime
+
+
+def standing_policies(said: Iterable[PolicyVersion]) -> list[PolicyVersion]:
+    """What was published and not withdrawn.
+
+    Args:
+        said: Everything that was said, ordered by effective_at, then in the order in which it was said.
+    """
+    standing: list[PolicyVersion] = []
+    for each in said:
+        if each.is_withdrawal:
+            place = (each.version, each.effective_at)
+            standing = [one for one in standing if (one.version, one.effective_at) != place]
+        else:
+            standing.append(each)
+    return standing
+
+
+def standing_stops(stops: Iterable[OfferStop], at: datetime) -> dict[str, list[OfferStop]]:
+    """The stops of each offer that hold at an instant or from a later one on, in the order they were said.
+
+    Args:
+        stops: Everything that was said, in the order in which it was said.
+        at: The instant.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from datetime import UTC
+        >>> days = [datetime(2025, 3, day, tzinfo=UTC) for day in range(1, 5)]
+        >>> stop = OfferStop("crm", True, "prices are wrong", "duty", days[1], days[0])
+        >>> list(standing_stops([stop], days[0])), list(standing_stops([stop], days[3]))
+        (['crm'], ['crm'])
+        >>> resumption = replace(stop, is_stopped=False, effective_at=days[2])
+        >>> said = [stop, resumption]
+        >>> list(standing_stops(said, days[1])), list(standing_stops(said, days[2]))
+        (['crm'], [])
+        >>> list(standing_stops([stop, replace(resumption, effective_at=days[0])], days[0]))
+        []
+        >>> list(standing_stops([resumption, stop], days[3]))
+        ['crm']
+    """
+    lifted: dict[str, list[tuple[OfferStop, datetime | None]]] = {}
+    for said in stops:
+        before = lifted.setdefault(said.offer_id, [])
+        if said.is_stopped:
+            before.append((said, None))
+        else:
+            ends_at = said.effective_at
+            before[:] = [(stop, ends_at if end is None else min(end, ends_at)) for stop, end in before]
+    standing = {
+        offer_id: [stop for stop, end in ends if end is None or end > max(at, stop.effective_at)]
+        for offer_id, ends in lifted.items()
+    }
+    return {offer_id: stops_of for offer_id, stops_of in standing.items() if stops_of}
+
+
+def stops_in_force(stops: Sequence[OfferStop], now: datetime) -> dict[str, OfferStop]:
+    """The latest stop of each offer that is off at an instant, by offer_id; see `standing_stops`."""
+    in_force = {
+        offer_id: [stop for stop in standing if stop.effective_at <= now]
+        for offer_id, standing in standing_stops(stops, now).items()
+    }
+    return {offer_id: begun[-1] for offer_id, begun in in_force.items() if begun}

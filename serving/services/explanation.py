@@ -1,0 +1,191 @@
+"""Use cases: why a client sees these offers and not those, and whether it may have a certain one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from recsys.config import nearest_name
+from recsys.data.state import present
+from recsys.decision.account import Account, Accountant, Suppressed
+from recsys.decision.decide import Situation, decide, judge
+from recsys.decision.engine import Engine
+from recsys.decision.policy.engagement import RuleSpec
+from recsys.decision.refusals import RefusalStage
+from recsys.decision.rulebook import NO_RULE
+from recsys.decision.volume import period_of
+from recsys.domain import Change, ClientState, Language, Price, Profile
+from recsys.errors import InvalidRequestError, UnknownOfferError
+from recsys.history import History
+from recsys.texts import refusal_text
+from serving.ports import MAX_CLOCK_SKEW
+from serving.services.recommend import sight, situation_of, write_down
+from serving.services.recommendation import Query, Recommendation
+from serving.services.services import Services
+from serving.services.world import World
+
+_HARD_STAGES = (RefusalStage.AVAILABILITY, RefusalStage.ELIGIBILITY)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A recommendation that was not given, and its accounts.
+
+    Attributes:
+        recommendation: What the client would be shown now; it is logged nowhere.
+        accounts: One for each of its lists.
+        world: The policy and the catalogue behind it.
+    """
+
+    recommendation: Recommendation
+    accounts: tuple[Account, ...]
+    world: World
+
+
+@dataclass(frozen=True, slots=True)
+class Eligibility:
+    """Whether a client may have an offer.
+
+    Attributes:
+        offer_id: The offer.
+        title: Its title.
+        change: What taking it would change.
+        price: For this client, where one is known.
+        refusal: Why it may not, in words for the client; None when it may.
+        is_proposed: Whether the policy would propose it by itself.
+    """
+
+    offer_id: str
+    title: str
+    change: Change
+    price: Price | None
+    refusal: Suppressed | None
+    is_proposed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EligibilityQuery:
+    """Which offers a client wants to have.
+
+    Attributes:
+        query: The client and the member; its lists are not read.
+        offer_ids: The offers.
+        at: When it wants to connect them; None = now.
+    """
+
+    query: Query
+    offer_ids: tuple[str, ...]
+    at: datetime | None = None
+
+
+async def explain(services: Services, query: Query) -> Explanation:
+    """Decide as `recommend` would now, log nothing, and account for every offer.
+
+    Raises:
+        UnknownPlacementError: A placement does not exist.
+        InvalidRequestError: A list is longer than its placement allows.
+    """
+    sighted = await sight(services, query)
+    situation = situation_of(services, query, sighted)
+    engine = sighted.world.engine
+    decision = decide(situation, sighted.scored.estimate, engine)
+    accountant = Accountant(situation, engine, query.language)
+    return Explanation(
+        recommendation=write_down(services, query, sighted, decision),
+        accounts=tuple([accountant.account(slate) for slate in decision.slates]),
+        world=sighted.world,
+    )
+
+
+async def check_eligibility(services: Services, wanted: EligibilityQuery) -> tuple[Eligibility, ...]:
+    """Whether a client may have offers, at a chosen time, and what would help where it may not.
+
+    Availability and eligibility decide. What the policy thinks of relevance only says whether it would
+    propose the offer; the contact policy has no say, for the client asks by itself. What is announced for
+    later, a stop or another policy, is not looked ahead to.
+
+    Returns:
+        One answer for each offer, in the order of the question.
+
+    Raises:
+        UnknownOfferError: The catalogue does not have an offer; the text names the one most like it.
+        InvalidRequestError: The time lies in the past.
+    """
+    query = replace(wanted.query, lists=())
+    sighted = await sight(services, query)
+    at = sighted.now if wanted.at is None else wanted.at
+    if at < sighted.now - MAX_CLOCK_SKEW:
+        raise InvalidRequestError("at", f"{at.isoformat()} lies in the past; leave it out for now")
+    state = _uncontacted(present(sighted.state, at))
+    engine = sighted.world.engine
+    still_used_up = frozenset(
+        cap.id
+        for cap in engine.policy.engagement.volume_caps
+        if cap.id in services.scoring.used_up_caps and at < period_of(cap.per, sighted.now, engine.zone)[1]
+    )
+    situation = situation_of(services, query, sighted)
+    restrictions = replace(situation.restrictions, used_up_caps=still_used_up)
+    situation = replace(situation, state=state, now=at, restrictions=restrictions)
+    positions = _positions(sighted.world, wanted.offer_ids)
+    return tuple(_eligibilities(situation, engine, positions))
+
+
+def _eligibilities(situation: Situation, engine: Engine, positions: Sequence[int]) -> Iterator[Eligibility]:
+    catalogue, profile = engine.catalogue, situation.state.profile or Profile()
+    accountant = Accountant(situation, engine, situation.language)
+    verdicts = judge(situation, engine, None)
+    prices, texts = catalogue.prices(profile.region, profile.size), catalogue.texts[situation.language]
+    for position in positions:
+        is_against = verdicts.numbers[position] != NO_RULE
+        against = accountant.suppressed(verdicts, position) if is_against else None
+        is_hard = against is not None and against.rule.stage in _HARD_STAGES
+        yield Eligibility(
+            offer_id=catalogue.offer_ids[position],
+            title=texts[position].title,
+            change=verdicts.change_of(position),
+            price=prices[position],
+            refusal=_for_client(against, situation.language) if against is not None and is_hard else None,
+            is_proposed=against is None,
+        )
+
+
+def _for_client(refusal: Suppressed, language: Language) -> Suppressed:
+    """The refusal in words that the policy wrote for clients or that speak of no condition of a rule."""
+    spec = refusal.rule.spec
+    if not isinstance(spec, RuleSpec):
+        return refusal
+    if spec.title is not None and refusal.text == spec.title.in_language(language):
+        return refusal
+    if refusal.cure is not None and refusal.cure.code == "tell_fact":
+        return refusal
+    return replace(refusal, text=refusal_text("not_for_client", language))
+
+
+def _uncontacted(state: ClientState) -> ClientState:
+    """The state without anything that the contact policy reads."""
+    history = state.history
+    return replace(state, dismissals=(), history=History(history.months, history.activity))
+
+
+def _positions(world: World, offer_ids: Sequence[str]) -> list[int]:
+    positions = world.catalogue.positions
+    for offer_id in offer_ids:
+        if offer_id not in positions:
+            raise unknown_offer(offer_id, positions)
+    return [positions[offer_id] for offer_id in offer_ids]
+
+
+def unknown_offer(offer_id: str, known: Iterable[str]) -> UnknownOfferError:
+    """The error for an offer that the catalogue does not have; it names the one most like it.
+
+    Example:
+        >>> str(unknown_offer("RKO", ["bank-a-rko", "pbx"]))
+        "unknown offer 'RKO'; did you mean 'bank-a-rko'?"
+    """
+    names = sorted(known)
+    written = offer_id.casefold()
+    nearest = nearest_name(written, names) or next((name for name in names if written in name), None)
+    return UnknownOfferError(
+        offer_id, f"did you mean {nearest!r}?" if nearest else "the list of offers names those that exist"
+    )
