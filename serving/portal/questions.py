@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.domain import MAX_ID_LENGTH, DismissalReason, EventType, Language
 
+_MOST_PIECES = 100_000
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 
 
@@ -20,6 +22,12 @@ class ViewQuestion(_Question):
 
     client_id: Id
     language: Language
+
+
+class ExplanationQuestion(ViewQuestion):
+    """Why one of the company's lists is what it is."""
+
+    placement_id: Id
 
 
 class ReportedEvent(_Question):
@@ -40,14 +48,27 @@ class EventsQuestion(_Question):
     events: tuple[ReportedEvent, ...] = Field(min_length=1, max_length=100)
 
 
-class ConnectionQuestion(_Question):
-    """A confirmed connection; the same `connection_id` connects once."""
+class ShownOffer(_Question):
+    """An offer of a list, which the company takes; the same one is taken once."""
 
     client_id: Id
-    connection_id: Annotated[str, Field(min_length=1, max_length=48)]
     decision_id: Id
     slot: int = Field(ge=1)
     offer_id: Id
+
+
+class RenewalQuestion(ShownOffer):
+    """A confirmed renewal, with the last day of the new term as it was shown."""
+
+    holding_id: Id
+    term_ends_on: date
+
+
+class ExpansionQuestion(ShownOffer):
+    """A confirmed expansion, with what there will be in all."""
+
+    holding_id: Id
+    quantity: int = Field(ge=2, le=_MOST_PIECES)
 
 
 class ProfilingQuestion(_Question):

@@ -7,26 +7,48 @@ the page's own requests; it is off unless ``RECSYS_IS_PORTAL_ENABLED`` says othe
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from recsys.domain import MAX_ID_LENGTH, ClientId
-from recsys.errors import ForbiddenError
-from serving.portal.actions import connect_offer, report_events, switch_profiling
+from recsys.data.state import present
+from recsys.decision.conditions.facts import Moment
+from recsys.domain import MAX_ID_LENGTH, ClientId, ClientState
+from recsys.errors import ForbiddenError, UnknownPlacementError
+from serving.portal.accounts import ListAccount, complaint_until, list_account, silences
+from serving.portal.actions import (
+    apply_for_offer,
+    connect_offer,
+    expand_offer,
+    renew_offer,
+    report_events,
+    switch_profiling,
+)
 from serving.portal.files import SECURITY_HEADERS, read_page_files
-from serving.portal.questions import ConnectionQuestion, EventsQuestion, ProfilingQuestion, ViewQuestion
+from serving.portal.questions import (
+    EventsQuestion,
+    ExpansionQuestion,
+    ExplanationQuestion,
+    ProfilingQuestion,
+    RenewalQuestion,
+    ShownOffer,
+    ViewQuestion,
+)
 from serving.portal.views import (
+    CardWriter,
     ClientCards,
     EventsAnswer,
     View,
     client_card,
-    placement_lists,
+    month_card,
+    placement_list,
     service_rows,
     telling_examples,
 )
 from serving.services.clients import find_clients
+from serving.services.explanation import explain
 from serving.services.recommend import recommend
 from serving.services.recommendation import ListWanted
 from serving.services.recommendation import Query as RecommendationQuery
@@ -126,6 +148,13 @@ def _reading_router(services: Services) -> APIRouter:
     async def show_view(question: ViewQuestion) -> View:
         return await build_view(services, question)
 
+    @router.post("/explanations")
+    async def explain_list(question: ExplanationQuestion) -> ListAccount:
+        known = services.scoring.world.engine.placements
+        if question.placement_id not in known:
+            raise UnknownPlacementError(question.placement_id, f"known: {', '.join(known)}")
+        return list_account(await explain(services, _query(services, question)), question.placement_id)
+
     return router
 
 
@@ -137,8 +166,20 @@ def _acting_router(services: Services) -> APIRouter:
         return EventsAnswer(n_new=await report_events(services, question))
 
     @router.post("/connections", status_code=204)
-    async def connect(question: ConnectionQuestion) -> None:
+    async def connect(question: ShownOffer) -> None:
         await connect_offer(services, question)
+
+    @router.post("/renewals", status_code=204)
+    async def renew(question: RenewalQuestion) -> None:
+        await renew_offer(services, question)
+
+    @router.post("/expansions", status_code=204)
+    async def expand(question: ExpansionQuestion) -> None:
+        await expand_offer(services, question)
+
+    @router.post("/applications", status_code=204)
+    async def apply(question: ShownOffer) -> None:
+        await apply_for_offer(services, question)
 
     @router.put("/clients/{client_id}/profiling", status_code=204)
     async def switch(
@@ -150,28 +191,40 @@ def _acting_router(services: Services) -> APIRouter:
 
 
 async def build_view(services: Services, question: ViewQuestion) -> View:
-    """Decide and gather all that the page shows of a company.
-
-    The most striking place is asked for first: an offer is shown in the first list that takes it.
-    """
-    client_id = ClientId(question.client_id)
-    known = services.scoring.world.placements
-    ordered = [name for name in _ORDER if name in known] + [name for name in known if name not in _ORDER]
-    recommendation = await recommend(
-        services,
-        RecommendationQuery(
-            client_id=client_id,
-            lists=tuple(ListWanted(name) for name in ordered),
-            channel=CHANNEL,
-            language=question.language,
-        ),
-    )
-    state = await services.read(services.store.client_state, client_id)
+    """Decide and gather all that the page shows of a company."""
+    client_id, language = ClientId(question.client_id), question.language
+    recommendation = await recommend(services, _query(services, question))
+    stored = await services.read(services.store.client_state, client_id)
+    now, world = services.clock.now(), services.scoring.world
+    state = present(stored or ClientState(client_id), now)
+    cards = CardWriter(world, state, language, now.date())
+    moment = Moment(now, channel=CHANNEL, language=language, zone=world.engine.zone)
     return View(
-        client=client_card(client_id, state, services.clock.now().date()),
+        client=client_card(client_id, None if stored is None else state, now.date()),
+        month=month_card(state),
+        complaint_until=complaint_until(world, state, now),
         currency=recommendation.currency,
-        holdings=service_rows(
-            state.holdings if state else (), services.scoring.world.catalogue, question.language
-        ),
-        placements=placement_lists(recommendation),
+        holdings=service_rows(state.holdings, world.catalogue, language),
+        placements=[
+            placement_list(
+                recommendation,
+                shown,
+                cards,
+                silences(shown, world, state, replace(moment, placement=shown.placement_id), language),
+            )
+            for shown in recommendation.lists
+        ],
+    )
+
+
+def _query(services: Services, question: ViewQuestion) -> RecommendationQuery:
+    """All lists, the most striking place first: an offer is shown in the first that takes it."""
+    known = services.scoring.world.engine.placements
+    ordered = [name for name in _ORDER if name in known] + [name for name in known if name not in _ORDER]
+    return RecommendationQuery(
+        client_id=ClientId(question.client_id),
+        lists=tuple(ListWanted(name) for name in ordered),
+        channel=CHANNEL,
+        language=question.language,
+        is_explained=True,
     )

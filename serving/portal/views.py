@@ -9,10 +9,12 @@ from datetime import date, datetime
 from pydantic import BaseModel
 
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.domain import ClientState, Holding, Language, Profile
-from serving.services.recommendation import Item, Recommendation
+from recsys.domain import Change, ClientState, Holding, Language, Profile
+from serving.portal.accounts import Silence
+from serving.portal.holdings import full_months, holding_to_change, renewed_until
+from serving.services.recommendation import Item, Recommendation, RecommendedList
+from serving.services.world import World
 
-_MONTHS_PER_YEAR = 12
 _A_HANDFUL = 5
 _UNKNOWN = Profile()
 
@@ -43,6 +45,17 @@ class ClientCards(BaseModel):
     clients: list[ClientCard]
 
 
+class MonthCard(BaseModel):
+    """The company's figures of one month; null = unknown."""
+
+    month_on: date
+    n_sims_employees: int | None
+    n_sims_field: int | None
+    n_sims_devices: int | None
+    spend_minor: int | None
+    data_megabytes: int | None
+
+
 class EventsAnswer(BaseModel):
     """How many of the reported events were not stored before."""
 
@@ -58,6 +71,7 @@ class ServiceRow(BaseModel):
     supplier: str | None
     connected_at: datetime
     quantity: int
+    term_ends_on: date | None
 
 
 def client_card(client_id: str, state: ClientState | None, today: date) -> ClientCard:
@@ -83,17 +97,11 @@ def client_card(client_id: str, state: ClientState | None, today: date) -> Clien
     )
 
 
-def full_months(since: date, today: date) -> int:
-    """Full months from one day to another, at least 0.
-
-    Example:
-        >>> full_months(date(2025, 1, 31), date(2026, 3, 30))
-        13
-        >>> full_months(date(2025, 1, 15), date(2025, 2, 15))
-        1
-    """
-    months = (today.year - since.year) * _MONTHS_PER_YEAR + today.month - since.month
-    return max(0, months - (today.day < since.day))
+def month_card(state: ClientState | None) -> MonthCard | None:
+    """The figures of the latest month known."""
+    if state is None or not state.history.months:
+        return None
+    return MonthCard.model_validate(state.history.months[-1]._asdict(), extra="ignore")
 
 
 def service_rows(
@@ -116,6 +124,7 @@ def _service_row(holding: Holding, catalogue: CompiledCatalogue, language: Langu
         supplier=text.supplier_id if text else None,
         connected_at=holding.connected_at,
         quantity=holding.quantity,
+        term_ends_on=holding.term_ends_on,
     )
 
 
@@ -165,6 +174,15 @@ class PriceTag(BaseModel):
     period: str
 
 
+class HeldService(BaseModel):
+    """What the company has of an offer that would change it."""
+
+    holding_id: str
+    quantity: int
+    term_ends_on: date | None
+    renewed_until: date
+
+
 class OfferCard(BaseModel):
     """One offer of a list."""
 
@@ -175,7 +193,9 @@ class OfferCard(BaseModel):
     kind: str
     supplier: str | None
     category: str | None
-    change: str
+    change: Change
+    held: HeldService | None
+    replaces: str | None
     price: PriceTag | None
     reasons: list[str]
     probability: float | None
@@ -203,48 +223,89 @@ class PlacementList(BaseModel):
     target: str | None
     versions: VersionsUsed
     items: list[OfferCard]
+    silences: list[Silence]
 
 
 class View(BaseModel):
     """Everything that the page shows of one company."""
 
     client: ClientCard
+    month: MonthCard | None
+    complaint_until: datetime | None
     currency: str | None
     holdings: list[ServiceRow]
     placements: list[PlacementList]
 
 
-def placement_lists(recommendation: Recommendation) -> list[PlacementList]:
-    """The lists of an answer, as the page shows them."""
-    return [
-        PlacementList(
-            placement_id=shown.placement_id,
-            decision_id=shown.decision_id,
-            valid_until=recommendation.valid_until,
-            is_personalised=recommendation.is_personalised,
-            degraded=recommendation.degraded,
-            basis=recommendation.basis.value,
-            target=recommendation.target.value if recommendation.target else None,
-            versions=VersionsUsed(**asdict(recommendation.versions)),
-            items=[_offer_card(shown.decision_id, item) for item in shown.items],
+class CardWriter:
+    """Writes the cards of one company.
+
+    Args:
+        world: Its catalogue knows which edition follows which.
+        state: What the company has now.
+        language: Language of the titles.
+        today: From which a term that is past is renewed.
+    """
+
+    def __init__(self, world: World, state: ClientState, language: Language, today: date) -> None:
+        self._catalogue = world.catalogue
+        self._holdings = state.holdings
+        self._language = language
+        self._today = today
+
+    def write(self, decision_id: str, item: Item) -> OfferCard:
+        """The card of one offer."""
+        price, offer = item.price, item.offer
+        return OfferCard(
+            decision_id=decision_id,
+            slot=item.rank,
+            offer_id=offer.offer_id,
+            title=offer.title,
+            kind=offer.kind,
+            supplier=offer.supplier_id,
+            category=offer.category,
+            change=item.change,
+            held=self._held(offer.offer_id, item.change),
+            replaces=self._replaced(offer.offer_id) if item.change is Change.UPGRADE else None,
+            price=PriceTag(amount_minor=price.amount_minor, period=price.period.value) if price else None,
+            reasons=[reason.text for reason in item.reasons],
+            probability=item.probability,
+            logging_probability=item.logging_probability,
         )
-        for shown in recommendation.lists
-    ]
+
+    def _held(self, offer_id: str, change: Change) -> HeldService | None:
+        holding = holding_to_change(self._holdings, offer_id, change)
+        if holding is None:
+            return None
+        return HeldService(
+            holding_id=holding.holding_id,
+            quantity=holding.quantity,
+            term_ends_on=holding.term_ends_on,
+            renewed_until=renewed_until(holding, self._today),
+        )
+
+    def _replaced(self, offer_id: str) -> str | None:
+        """The edition that the company has now."""
+        position = self._catalogue.positions[offer_id]
+        for holding in self._holdings:
+            if self._catalogue.upgrades.get(holding.offer_id) == position:
+                return self._catalogue.title(holding.offer_id, self._language)
+        return None
 
 
-def _offer_card(decision_id: str, item: Item) -> OfferCard:
-    price = item.price
-    return OfferCard(
-        decision_id=decision_id,
-        slot=item.rank,
-        offer_id=item.offer.offer_id,
-        title=item.offer.title,
-        kind=item.offer.kind,
-        supplier=item.offer.supplier_id,
-        category=item.offer.category,
-        change=item.change.value,
-        price=PriceTag(amount_minor=price.amount_minor, period=price.period.value) if price else None,
-        reasons=[reason.text for reason in item.reasons],
-        probability=item.probability,
-        logging_probability=item.logging_probability,
+def placement_list(
+    recommendation: Recommendation, shown: RecommendedList, cards: CardWriter, silences: list[Silence]
+) -> PlacementList:
+    """One list of an answer, as the page shows it."""
+    return PlacementList(
+        placement_id=shown.placement_id,
+        decision_id=shown.decision_id,
+        valid_until=recommendation.valid_until,
+        is_personalised=recommendation.is_personalised,
+        degraded=recommendation.degraded,
+        basis=recommendation.basis.value,
+        target=recommendation.target.value if recommendation.target else None,
+        versions=VersionsUsed(**asdict(recommendation.versions)),
+        items=[cards.write(shown.decision_id, item) for item in shown.items],
+        silences=silences,
     )

@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -27,9 +28,21 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from recsys.domain import ClientId, Profile, Stage
+from recsys.domain import (
+    ClientId,
+    Event,
+    EventId,
+    EventType,
+    Holding,
+    LegalForm,
+    OfferId,
+    Profile,
+    Size,
+    Stage,
+)
+from recsys.history import MonthFigures
 from serving.app import create_app
-from serving.ports import PutClient
+from serving.ports import HoldingChange, MonthChange, PutClient, PutHoldings, PutMonths, RecordEvents, Write
 from serving.services.load import LoadOptions, load
 from serving.settings import Settings
 from serving.storage.migrate import migrate
@@ -55,6 +68,19 @@ PRICE = {
     "ru": r"(\d[\d\s]*(,\d\d)?\s₽ (в месяц|разово|по факту использования)|Бесплатно|Цена по запросу)",
     "en": r"(RUB\s[\d,]+(\.\d\d)? (a month|one-off|by usage)|Free|Price on request)",
 }
+# Draws depend on the day, so the day is always the same: the one after the data end.
+NOW = datetime(2026, 5, 12, 9, tzinfo=UTC)
+HELD = OfferId("vpbx-pro")
+STAGES = {"renew": Stage.STEADY, "expand": Stage.GROWTH, "retain": Stage.AT_RISK}
+UPSET_ID = "upset"
+PLACEMENTS = ("banner", "home", "partners")
+# Resolves once the browser has told every observer that the element is half on the screen.
+IS_NOTICED = """selector => new Promise(answer => {
+    const seen = entries => entries.some(entry => entry.isIntersecting) && answer(observer.disconnect());
+    const observer = new IntersectionObserver(seen, {threshold: 0.5});
+    observer.observe(document.querySelector(selector));
+})"""
+MADE_OF = re.compile(r"P\s[\d.]+% × C\s[\d.]+ × V\s[\d.]+ × L\s[\d.]+ =\s[\d.]+")
 HOSTILE_ID = "hostile-name"
 NAMELESS_ID = "nameless-7"
 HOSTILE_NAME = "<img src=x onerror=\"document.title='broken'\">"
@@ -71,12 +97,17 @@ class Watch:
         page.on("console", lambda message: self._console(message.type, message.text))
         page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
         page.on("request", self._request)
-        page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url}"))
+        page.on("requestfailed", self._failed)
         page.on("response", self._response)
 
     def _console(self, kind: str, text: str) -> None:
         if kind in {"error", "warning"}:
             self.faults.append(f"console {kind}: {text}")
+
+    def _failed(self, request: Request) -> None:
+        # A page that is left gives up its requests; its reports are kept alive all the same.
+        if request.failure != "net::ERR_ABORTED":
+            self.faults.append(f"failed: {request.url}")
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith(self.base):
@@ -125,16 +156,35 @@ class Portal:
         )
 
 
+class FixedClock:
+    """Always the same moment."""
+
+    def now(self) -> datetime:
+        return NOW
+
+
 @dataclass
 class Operator:
     """A running service of a small simulated operator."""
 
     base: str
     client_ids: Iterator[str]
+    holder_ids: dict[str, Iterator[str]]
 
     def next_client(self) -> str:
-        """A company with services that no other test touches."""
-        return next(self.client_ids)
+        """A company that no other test touches, with services, and new offers in every list."""
+        while True:
+            client_id = next(self.client_ids)
+            question = {"client_id": client_id, "language": "ru"}
+            view = httpx.post(f"{self.base}/portal/api/views", json=question).json()
+            lists = {one["placement_id"]: one["items"] for one in view["placements"]}
+            changes = {item["change"] for items in lists.values() for item in items}
+            if all(lists[name] for name in PLACEMENTS) and len(lists["home"]) > 1 and changes == {"new"}:
+                return client_id
+
+    def next_holder(self, change: str) -> str:
+        """A company that no other test touches, to which the service it has is proposed so."""
+        return next(self.holder_ids[change])
 
 
 @pytest.fixture(scope="module")
@@ -150,23 +200,50 @@ def operator(tmp_path_factory: pytest.TempPathFactory, root_dir: Path) -> Iterat
     )
     migrate(settings.database_url)
     store = SqlStore(settings.database_url)
-    now = datetime.now(UTC)
-    load(store, folder / "data", now, LoadOptions(is_log_loaded=False))
+    load(store, folder / "data", NOW, LoadOptions(is_log_loaded=False))
     nameless = Profile(stage=Stage.AT_RISK, is_vip=True)
     store.commit(
         [
-            PutClient(ClientId(HOSTILE_ID), Profile(name=HOSTILE_NAME), now),
-            PutClient(ClientId(NAMELESS_ID), nameless, now),
+            PutClient(ClientId(HOSTILE_ID), Profile(name=HOSTILE_NAME), NOW),
+            PutClient(ClientId(NAMELESS_ID), nameless, NOW),
         ]
     )
+    holders = {change: [f"{change}-{n}" for n in range(2)] for change in STAGES}
+    for change, ids in holders.items():
+        for holder_id in ids:
+            store.commit(_holder(holder_id, change))
+    complaint = Event(EventId("complaint"), EventType.COMPLAINT, ClientId(UPSET_ID), NOW)
+    store.commit([*_holder(UPSET_ID, "expand"), RecordEvents((complaint,), NOW)])
     with_services = [
         state.client_id
         for state in store.find_clients("", 500)
         if len(state.holdings) >= 2 and state.profile and state.profile.is_profiling_allowed
     ]
-    with _serving(create_app(settings, store=store)) as base:
-        yield Operator(base, iter(with_services))
+    with _serving(create_app(settings, store=store, clock=FixedClock())) as base:
+        yield Operator(base, iter(with_services), {change: iter(ids) for change, ids in holders.items()})
     store.close()
+
+
+def _holder(client_id: str, change: str) -> list[Write]:
+    """A company with six seats of a PBX, to which that change is proposed."""
+    profile = Profile(
+        name=f"ООО «{client_id}»",
+        legal_form=LegalForm.LLC,
+        size=Size.SMALL,
+        industry="G",
+        region="MOW",
+        stage=STAGES[change],
+        n_employees=20,
+        client_since_on=NOW.date() - timedelta(days=900),
+    )
+    ends_on = NOW.date() + timedelta(days=20) if change == "renew" else None
+    held = Holding(f"h-{client_id}", HELD, NOW - timedelta(days=800), quantity=6, term_ends_on=ends_on)
+    figures = MonthFigures(date(2026, 4, 1), n_sims_field=3, spend_minor=500_000, overdue_days=0)
+    return [
+        PutClient(ClientId(client_id), profile, NOW),
+        PutHoldings((HoldingChange(ClientId(client_id), held),), NOW),
+        PutMonths((MonthChange(ClientId(client_id), figures),), NOW),
+    ]
 
 
 @contextmanager
@@ -240,7 +317,7 @@ def test_offers_are_ranked_with_price_and_reasons(portal: Portal, client_id: str
     portal.open(client_id, language)
 
     assert portal.page.locator("html").get_attribute("lang") == language
-    for placement in ("banner", "home", "partners"):
+    for placement in PLACEMENTS:
         cards = portal.page.locator(f"[data-placement={placement}] .card")
         expect(cards.first).to_be_visible()
         for card in cards.all():
@@ -280,13 +357,13 @@ def test_connecting_asks_first_and_changes_the_list_at_once(portal: Portal, clie
     title, price = card.locator(".card-title").inner_text(), card.locator(".price strong").inner_text()
     provider = card.locator(".badge-own, .badge-partner").inner_text()
 
-    portal.press("connect", offer)
+    portal.press("take", offer)
     dialog = portal.page.locator("dialog[open]")
     for shown in (title, price, provider):
         expect(dialog).to_contain_text(shown)
     portal.answer("cancel")
     expect(card).to_be_visible()
-    portal.press("connect", offer)
+    portal.press("take", offer)
     portal.answer("confirm")
 
     expect(portal.page.locator(f".service[data-offer='{offer}']")).to_have_count(1)
@@ -295,6 +372,68 @@ def test_connecting_asks_first_and_changes_the_list_at_once(portal: Portal, clie
     assert portal.page.evaluate("window.sameDocument") is True
     portal.page.reload()
     expect(portal.page.locator(f".service[data-offer='{offer}']")).to_have_count(1)
+
+
+@pytest.mark.parametrize("change", ["renew", "expand", "retain"])
+def test_what_a_company_has_is_proposed_again_and_taken_once(
+    portal: Portal, operator: Operator, change: str
+) -> None:
+    portal.open(operator.next_holder(change), "en")
+    card = portal.page.locator(f".card[data-offer={HELD}]")
+    expect(card).to_have_attribute("data-change", change)
+    label, sentence, dialog_says, said, row = {
+        "renew": (
+            "Renew",
+            "Renewed until 1 June 2027",
+            "Renew this service?",
+            "Renewed",
+            "term until 1 June 2027",
+        ),
+        "expand": ("Add seats", "You have 6 pcs now", "8 pcs in all", "Added", "8 pcs"),
+        "retain": ("Talk to us", "A manager will call back", "nobody will call", "Request taken", "6 pcs"),
+    }[change]
+    expect(card.locator("[data-action=take]")).to_have_text(label)
+    expect(card.locator(".becomes")).to_contain_text(sentence)
+
+    portal.press("take", HELD)
+    if change == "expand":
+        portal.page.locator("#more").fill("0")
+        portal.answer("confirm")
+        expect(portal.page.locator("dialog[open]")).to_be_visible()
+        portal.page.locator("#more").fill("2")
+    expect(portal.page.locator("dialog[open]")).to_contain_text(dialog_says)
+    assert portal.has_no_horizontal_scroll()
+    portal.answer("confirm")
+
+    expect(card).to_have_count(0)
+    expect(portal.page.locator("#toast")).to_contain_text(said)
+    expect(portal.page.locator(f".service[data-offer={HELD}]")).to_contain_text(row)
+    assert portal.page.locator(".service").count() == 1
+    notices = ["We have your request. A manager will call you about “Virtual PBX Pro, up to 25 users”."]
+    expect(portal.page.locator(".notice")).to_have_text(notices if change == "retain" else [])
+    portal.page.reload()
+    portal.settle()
+    expect(card).to_have_count(0)
+
+
+def test_an_empty_list_says_why(portal: Portal) -> None:
+    portal.open(UPSET_ID, "en")
+
+    expect(portal.page.locator(".notice")).to_contain_text("Your complaint is open. Until 11 June 2026")
+    assert portal.cards("partners") == []
+    empty = portal.page.locator("[data-placement=partners] .empty")
+    expect(empty).to_contain_text("We offer nothing here now")
+    expect(empty.locator("li")).to_contain_text("First we will settle your complaint")
+
+
+def test_figures_of_the_latest_month_stand_in_the_profile(portal: Portal, client_id: str) -> None:
+    portal.open(client_id, "en")
+    portal.unfold_profile()
+
+    facts = portal.page.locator(".company .facts")
+    expect(facts).to_contain_text(re.compile(r"SIM cards\s*\d+ (staff|field|in devices)"))
+    expect(facts).to_contain_text(re.compile(r"Spend\s*RUB\s[\d,]+\s*April 2026"))
+    expect(facts).to_contain_text(re.compile(r"Data\s*[\d,.]+\s[MG]B"))
 
 
 def test_dismissing_removes_the_card_whatever_the_reason(portal: Portal, client_id: str) -> None:
@@ -334,20 +473,31 @@ def _is_report(answer: Response, event_type: str) -> bool:
 def test_only_cards_really_seen_are_reported_and_once(portal: Portal, client_id: str) -> None:
     seen: list[tuple[str, int]] = []
     portal.page.on("request", lambda request: seen.extend(_impressions(request)))
+    portal.page.clock.install(time=NOW)
+    portal.page.clock.pause_at(NOW + timedelta(seconds=1))
+    first, last = "[data-placement=home] .card", "[data-placement=partners] .slot:last-child .card"
 
     portal.open(client_id)
+    _look_at(portal, first, n_milliseconds=900)
+    assert seen == [], "nothing was on the screen for a second"
     with portal.page.expect_response(lambda answer: _is_report(answer, "impression")) as answer:
-        portal.page.locator("#heading-home").scroll_into_view_if_needed()
-        portal.page.locator("[data-placement=home] .card").first.scroll_into_view_if_needed()
+        _look_at(portal, first, n_milliseconds=1500)
     assert answer.value.json() == {"n_new": len(seen)}
-    n_cards = portal.page.locator(".card").count()
-    assert 0 < len(seen) < n_cards
+    n_seen, n_cards = len(seen), portal.page.locator(".card").count()
+    assert 0 < n_seen < n_cards
 
-    for place in ("[data-placement=partners] .slot:last-child", "#heading-home"):
-        portal.page.locator(place).scroll_into_view_if_needed()
-        portal.page.wait_for_timeout(1400)
-    assert len(seen) == len(set(seen)) <= n_cards
+    with portal.page.expect_response(lambda answer: _is_report(answer, "impression")):
+        _look_at(portal, last, n_milliseconds=1500)
+    _look_at(portal, first, n_milliseconds=1500)
+    assert n_seen < len(seen) == len(set(seen)) <= n_cards
     assert len({decision for decision, _ in seen}) > 1
+
+
+def _look_at(portal: Portal, selector: str, n_milliseconds: int) -> None:
+    """Scroll to a card and let the page's own clock run on."""
+    portal.page.locator(selector).first.scroll_into_view_if_needed()
+    portal.page.evaluate(IS_NOTICED, selector)
+    portal.page.clock.run_for(n_milliseconds)
 
 
 def _impressions(request: Request) -> list[tuple[str, int]]:
@@ -425,7 +575,7 @@ def test_profiling_off_gives_a_list_that_is_not_personal(portal: Portal, client_
     expect(switch).to_have_attribute("aria-checked", "false")
     expect(portal.page.locator(".notice")).to_contain_text("Персональные предложения выключены")
     expect(portal.page.locator("[data-placement=home] .section-head")).to_contain_text("Общий список")
-    portal.page.locator("[data-placement=home] .why summary").click()
+    portal.page.locator("[data-placement=home] .why > summary").click()
     expect(portal.page.locator("[data-placement=home] .why-body")).to_contain_text("Персонализация выключена")
 
     portal.page.get_by_role("switch").click()
@@ -443,13 +593,36 @@ def test_a_company_unknown_so_far_gets_a_list(portal: Portal) -> None:
 
 def test_why_this_list_names_the_probability_rightly(portal: Portal, client_id: str) -> None:
     portal.open(client_id, "en")
-    portal.page.locator("[data-placement=home] .why summary").click()
+    portal.page.locator("[data-placement=home] .why > summary").click()
     why = portal.page.locator("[data-placement=home] .why-body")
 
     expect(why).to_contain_text("Adoption probability")
     expect(why).to_contain_text("Logging probability")
     assert re.search(r"\d(\.\d+)?%", why.locator("tbody tr").first.inner_text())
-    assert why.locator("tbody tr").count() == len(portal.cards())
+    assert why.locator("tbody .place").count() == len(portal.cards())
+    expect(why.locator("tbody .made")).to_have_text([MADE_OF] * len(portal.cards()))
+    assert portal.has_no_horizontal_scroll()
+
+
+def test_what_is_not_shown_is_asked_for_and_told_when_unfolded(portal: Portal, client_id: str) -> None:
+    asked: list[str] = []
+    portal.page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    portal.open(client_id, "en")
+    assert "explanations" not in asked
+    why = portal.page.locator("[data-placement=home] .why")
+    why.locator("> summary").click()
+    why.locator(".hidden-fold summary").click()
+
+    expect(why.locator(".funnel")).to_have_text(re.compile(r"^102 in the catalogue.*5 shown$"))
+    numbers = [int(text) for text in why.locator(".funnel strong").all_inner_texts()]
+    assert numbers == sorted(numbers, reverse=True)
+    stages = why.locator(".stage-refused")
+    assert stages.locator("h3").first.inner_text().startswith("Not available")
+    n_refused = sum(int(text) for text in stages.locator("h3 .counter").all_inner_texts())
+    assert n_refused == numbers[0] - numbers[-2]
+    expect(stages.locator("li", has_text="You already have it")).to_have_count(1)
+    assert stages.locator(".cure").count() > 0
+    assert asked.count("explanations") == 1
     assert portal.has_no_horizontal_scroll()
 
 
@@ -459,7 +632,7 @@ def test_a_hostile_name_stays_text(portal: Portal) -> None:
     expect(portal.page.locator("#company-name")).to_have_text(HOSTILE_NAME)
     portal.page.locator("#search").fill("onerror")
     expect(portal.page.locator("#found")).to_contain_text(HOSTILE_NAME)
-    portal.press("connect", portal.cards()[0])
+    portal.press("take", portal.cards()[0])
     expect(portal.page.locator("dialog[open]")).to_contain_text(HOSTILE_NAME)
     assert portal.page.locator("img").count() == 0
     assert portal.page.title() != "broken"
@@ -469,7 +642,7 @@ def test_a_hostile_name_stays_text(portal: Portal) -> None:
 def test_an_offer_is_connected_by_keyboard_alone(portal: Portal, client_id: str) -> None:
     portal.open(client_id)
     offer = portal.cards()[0]
-    target = f"document.activeElement.matches(\".card[data-offer='{offer}'] [data-action=connect]\")"
+    target = f"document.activeElement.matches(\".card[data-offer='{offer}'] [data-action=take]\")"
 
     for _ in range(100):
         portal.page.keyboard.press("Tab")

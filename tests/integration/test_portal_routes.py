@@ -5,25 +5,44 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from recsys.domain import OfferKind, Placement
+from recsys.decision.policy.policy import version_of
+from recsys.domain import ClientId, Event, EventId, EventType
 from serving.app import create_app
+from serving.orders import PolicyVersion
+from serving.ports import RecordEvents
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 THEN = datetime(2025, 1, 15, tzinfo=UTC)
-PLACEMENTS = (
-    Placement("home", k=3),
-    Placement("partners", k=2, kinds=(OfferKind.PARTNER,)),
-    Placement("banner", k=1),
-)
+POLICY = {
+    "placements.yaml": """placements:
+  - {id: home, k: 6, kinds: [own]}
+  - {id: partners, k: 2, kinds: [partner]}
+  - {id: banner, k: 1}
+"""
+}
+PROPOSALS = {
+    **POLICY,
+    "engagement.yaml": """changes:
+  renew: {within_days: 45}
+  expand: {when: {field: stage, is: growth}, offers: [sms]}
+  retain: {when: {field: stage, is: at_risk}}
+""",
+    "contact.yaml": """complaint: {silence_days: 30}
+caps:
+  - {id: applied, of: application, within_days: 30, at_most: 1, reset_on: [activation]}
+  - {id: taken, of: activation, within_days: 30, at_most: 1}
+""",
+}
 
 
 class FixedClock:
@@ -78,7 +97,12 @@ def _client(client_id: str, name: str, **more: object) -> dict[str, object]:
     return {"client_id": client_id, "valid_from": THEN, "recorded_at": THEN, "name": name, **more}
 
 
-def _store() -> MemoryStore:
+def _holding(holding_id: str, client_id: str, offer_id: str, **more: object) -> dict[str, object]:
+    known = {"connected_at": THEN, "recorded_at": THEN, "quantity": 1}
+    return {"holding_id": holding_id, "client_id": client_id, "offer_id": offer_id, **known, **more}
+
+
+def _store(policy: dict[str, str] = POLICY) -> MemoryStore:
     store = MemoryStore()
     partners = [_offer(f"z-partner-{n}", "partner", supplier_id="bank-a") for n in range(3)]
     editions = [_offer(name, exclusive_slot="pbx") for name in ("pbx-start", "pbx-pro")]
@@ -96,15 +120,24 @@ def _store() -> MemoryStore:
         [
             _client("c-1", "ООО «Север»", stage="growth", client_since_on=THEN.date(), is_vip=True),
             _client("c-2", "ИП Южная", stage="onboarding"),
+            _client("c-3", "ООО «Запад»", stage="growth"),
+            _client("c-4", "АО «Восток»", stage="at_risk"),
         ],
         THEN,
     )
     store.upsert_rows("offers", offers + partners, THEN)
     store.upsert_rows("offer_relations", [relation], THEN)
     store.upsert_rows("offer_prices", [price], THEN)
-    holding = {"holding_id": "h-1", "client_id": "c-1", "offer_id": "pbx-start", "connected_at": THEN}
-    store.upsert_rows("holdings", [{**holding, "recorded_at": THEN, "quantity": 1}], THEN)
-    store.put_placements(PLACEMENTS, THEN)
+    held = [
+        _holding("h-1", "c-1", "pbx-start"),
+        _holding("h-2", "c-3", "sms", quantity=5),
+        _holding("h-3", "c-3", "vpn", term_ends_on=date(2026, 3, 31)),
+        _holding("h-4", "c-4", "backup"),
+    ]
+    store.upsert_rows("holdings", held, THEN)
+    month = {"month_on": date(2026, 2, 1), "n_sims_field": 4, "spend_minor": 123_400, "known_at": THEN}
+    store.upsert_rows("client_months", [{"client_id": "c-1", **month}], THEN)
+    store.put_policy(PolicyVersion(version_of(policy), policy, THEN, THEN, "test"))
     store.put_documents({"dataset.toml": 'currency = "RUB"\n'})
     store.rebuild_states()
     return store
@@ -116,6 +149,42 @@ def browser() -> Iterator[Visitor]:
     app = create_app(Settings(is_portal_enabled=True), store=_store(), clock=FixedClock())
     with _visiting(app) as visitor:
         yield visitor
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The page of companies to which what they have is proposed again."""
+
+    browser: Visitor
+    store: MemoryStore
+
+    def proposed(self, client_id: str, change: str) -> dict[str, Any]:
+        """The offer with that change."""
+        return next(item for item in _items(_view(self.browser, client_id)) if item["change"] == change)
+
+    def post(self, route: str, client_id: str, item: dict[str, Any], **more: object) -> int:
+        """Take an offer; gives the answer's status."""
+        body = {**_taking(item, client_id), **more}
+        return self.browser.post(f"/portal/api/{route}", json=body).status_code
+
+    def events(self, event_type: str) -> list[str]:
+        """The offers of the stored events of a type."""
+        rows = self.store.read_rows("events")
+        return [row["offer_id"] for row in rows if row["event_type"] == event_type]
+
+
+@pytest.fixture
+def holder() -> Iterator[Holder]:
+    store = _store(PROPOSALS)
+    with _visiting(create_app(Settings(is_portal_enabled=True), store=store, clock=FixedClock())) as visitor:
+        yield Holder(visitor, store)
+
+
+@contextmanager
+def _later(monkeypatch: pytest.MonkeyPatch, n_minutes: int) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setattr(FixedClock, "now", lambda _: NOW + timedelta(minutes=n_minutes))
+        yield
 
 
 def _view(browser: Visitor, client_id: str = "c-1", language: str = "ru") -> dict[str, Any]:
@@ -134,9 +203,8 @@ def _event(item: dict[str, Any], event_type: str, event_id: str, **more: object)
     return {"event_id": event_id, "event_type": event_type, **named, **more}
 
 
-def _connection(item: dict[str, Any], client_id: str = "c-1") -> dict[str, object]:
-    named = {name: item[name] for name in ("decision_id", "slot", "offer_id")}
-    return {"client_id": client_id, "connection_id": f"n-{item['offer_id']}", **named}
+def _taking(item: dict[str, Any], client_id: str = "c-1") -> dict[str, object]:
+    return {"client_id": client_id, **{name: item[name] for name in ("decision_id", "slot", "offer_id")}}
 
 
 def test_root_leads_to_the_page_with_strict_headers(browser: Visitor) -> None:
@@ -166,10 +234,19 @@ def test_a_view_holds_profile_services_and_lists(browser: Visitor) -> None:
     assert view["client"]["name"] == "ООО «Север»"
     assert view["client"]["n_tenure_months"] == 13
     assert view["currency"] == "RUB"
+    assert view["month"] == {
+        "month_on": "2026-02-01",
+        "n_sims_employees": None,
+        "n_sims_field": 4,
+        "n_sims_devices": None,
+        "spend_minor": 123_400,
+        "data_megabytes": None,
+    }
+    assert view["complaint_until"] is None
     assert [row["title"] for row in view["holdings"]] == ["Service pbx-start"]
     assert [placement["placement_id"] for placement in view["placements"]] == ["banner", "home", "partners"]
     assert all(item["kind"] == "partner" for item in view["placements"][2]["items"])
-    assert len({item["offer_id"] for item in _items(view)}) == len(_items(view)) == 6
+    assert len({item["offer_id"] for item in _items(view)}) == len(_items(view)) == 7
     assert all(placement["degraded"] == "no_bundle" for placement in view["placements"])
 
 
@@ -180,10 +257,11 @@ def test_connecting_adds_the_service_and_an_upgrade_ends_the_edition_below(
     assert upgrade["change"] == "upgrade"
     assert upgrade["price"] == {"amount_minor": 250_000, "period": "month"}
 
+    assert upgrade["replaces"] == "Услуга pbx-start"
+
     for n_minutes in range(2):
-        moment = NOW + timedelta(minutes=n_minutes)
-        monkeypatch.setattr(FixedClock, "now", lambda _, moment=moment: moment)
-        answer = browser.post("/portal/api/connections", json=_connection(upgrade))
+        with _later(monkeypatch, n_minutes):
+            answer = browser.post("/portal/api/connections", json=_taking(upgrade))
         assert answer.status_code == 204, answer.text
 
     view = _view(browser)
@@ -191,11 +269,107 @@ def test_connecting_adds_the_service_and_an_upgrade_ends_the_edition_below(
     assert not {"pbx-start", "pbx-pro"} & {item["offer_id"] for item in _items(view)}
 
 
+def test_a_renewal_gives_one_further_term(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = holder.proposed("c-3", "renew")
+    held = {"holding_id": "h-3", "quantity": 1, "term_ends_on": "2026-03-31", "renewed_until": "2027-03-31"}
+    assert (item["offer_id"], item["held"]) == ("vpn", held)
+
+    for n_minutes in range(2):
+        with _later(monkeypatch, n_minutes):
+            status = holder.post("renewals", "c-3", item, holding_id="h-3", term_ends_on="2027-03-31")
+        assert status == 204
+
+    view = _view(holder.browser, "c-3")
+    assert {row["offer_id"]: row["term_ends_on"] for row in view["holdings"]} == {
+        "sms": None,
+        "vpn": "2027-03-31",
+    }
+    assert "vpn" not in {shown["offer_id"] for shown in _items(view)}
+    assert holder.events("activation") == ["vpn"]
+
+
+def test_an_expansion_raises_the_quantity_once(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = holder.proposed("c-3", "expand")
+    assert (item["offer_id"], item["held"]["quantity"]) == ("sms", 5)
+
+    for n_minutes in range(2):
+        with _later(monkeypatch, n_minutes):
+            assert holder.post("expansions", "c-3", item, holding_id="h-2", quantity=8) == 204
+
+    view = _view(holder.browser, "c-3")
+    assert {row["offer_id"]: row["quantity"] for row in view["holdings"]} == {"sms": 8, "vpn": 1}
+    assert "sms" not in {shown["offer_id"] for shown in _items(view)}
+    assert holder.events("activation") == ["sms"]
+
+
+def test_a_wish_to_talk_is_one_application(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = holder.proposed("c-4", "retain")
+    assert item["offer_id"] == "backup"
+
+    for n_minutes in range(2):
+        with _later(monkeypatch, n_minutes):
+            assert holder.post("applications", "c-4", item) == 204
+
+    view = _view(holder.browser, "c-4")
+    assert [row["offer_id"] for row in view["holdings"]] == ["backup"]
+    assert "backup" not in {shown["offer_id"] for shown in _items(view)}
+    assert holder.events("application") == ["backup"]
+
+
+def test_what_a_page_of_yesterday_asks_is_refused(holder: Holder) -> None:
+    renewal, expansion = holder.proposed("c-3", "renew"), holder.proposed("c-3", "expand")
+
+    statuses = [
+        holder.post("renewals", "c-3", renewal, holding_id="h-3", term_ends_on="2036-03-31"),
+        holder.post("renewals", "c-3", renewal, holding_id="h-2", term_ends_on="2027-03-31"),
+        holder.post("expansions", "c-3", expansion, holding_id="h-2", quantity=4),
+        holder.post("expansions", "c-3", {**expansion, "slot": 9}, holding_id="h-2", quantity=8),
+        holder.post("connections", "c-3", expansion),
+        holder.post("applications", "c-1", renewal),
+    ]
+
+    assert statuses == [409, 409, 409, 422, 409, 422]
+    assert holder.events("activation") == holder.events("application") == []
+
+
+def test_an_open_complaint_is_named_where_lists_are_silent(holder: Holder) -> None:
+    complaint = Event(EventId("e"), EventType.COMPLAINT, ClientId("c-3"), NOW)
+    holder.store.commit([RecordEvents((complaint,), NOW)])
+
+    view = _view(holder.browser, "c-3", "en")
+
+    assert _items(view) == []
+    assert view["complaint_until"] == "2026-04-01T09:00:00Z"
+    for placement, n_offers in zip(view["placements"], (9, 6, 3), strict=True):
+        why = {"text": "First we will settle your complaint", "n_offers": n_offers}
+        assert placement["silences"] == [why]
+
+
+def test_a_list_is_explained_when_asked(holder: Holder) -> None:
+    view = _view(holder.browser, "c-3", "en")
+    shown = view["placements"][1]["items"]
+
+    question = {"client_id": "c-3", "language": "en", "placement_id": "home"}
+    account = holder.browser.post("/portal/api/explanations", json=question).json()
+
+    assert (account["n_offers"], account["n_shown"]) == (9, len(shown))
+    assert set(account["made_of"]) == {item["offer_id"] for item in shown}
+    for made in account["made_of"].values():
+        product = made["probability"] * made["context"] * made["value"] * made["levers"]
+        assert made["priority"] == pytest.approx(product)
+    left = [step["n_left"] for step in account["funnel"]]
+    assert left == sorted(left, reverse=True)
+    texts = {one["text"] for one in account["not_shown"] if one["stage"] == "placement"}
+    assert texts == {"Already shown in another list", "This place does not show such offers"}
+    unknown = holder.browser.post("/portal/api/explanations", json={**question, "placement_id": "nowhere"})
+    assert unknown.status_code == 404
+
+
 def test_a_guest_becomes_a_client_with_the_first_service(browser: Visitor) -> None:
     view = _view(browser, "guest-1")
     assert view["client"]["is_known"] is False
 
-    answer = browser.post("/portal/api/connections", json=_connection(_items(view)[0], "guest-1"))
+    answer = browser.post("/portal/api/connections", json=_taking(_items(view)[0], "guest-1"))
 
     assert answer.status_code == 204, answer.text
     after = _view(browser, "guest-1")
@@ -206,7 +380,7 @@ def test_a_guest_becomes_a_client_with_the_first_service(browser: Visitor) -> No
 def test_an_offer_that_was_not_shown_is_not_connected(browser: Visitor) -> None:
     item = {**_items(_view(browser))[0], "offer_id": "never-shown"}
 
-    answer = browser.post("/portal/api/connections", json=_connection(item, "guest-2"))
+    answer = browser.post("/portal/api/connections", json=_taking(item, "guest-2"))
 
     assert answer.status_code == 422
     assert _view(browser, "guest-2")["client"]["is_known"] is False
@@ -250,7 +424,7 @@ def test_the_profiling_switch_works_at_once(browser: Visitor) -> None:
 
 def test_examples_and_search(browser: Visitor) -> None:
     examples = browser.get("/portal/api/examples").json()["clients"]
-    assert {one["client_id"] for one in examples[:-1]} == {"c-1", "c-2"}
+    assert {one["client_id"] for one in examples[:-1]} == {"c-1", "c-2", "c-3", "c-4"}
     assert examples[-1]["is_known"] is False
 
     found = browser.get("/portal/api/clients", params={"text": "южн"}).json()["clients"]

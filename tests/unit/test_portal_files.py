@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from recsys.decision.refusals import RefusalStage
 from recsys.domain import (
     Basis,
     Change,
@@ -27,7 +28,7 @@ from serving.services import scoring
 ROOT = Path(__file__).parents[2]
 FILES = read_page_files()
 PLURALS = {"ru": {"one", "few", "many", "other"}, "en": {"one", "other"}}
-COUNTED = ("people", "months", "years", "points", "services", "pieces", "announce.offers")
+COUNTED = ("people", "months", "years", "points", "services", "pieces", "offers", "announce.offers")
 FAMILIES: dict[str, type[StrEnum]] = {
     "size": Size,
     "stage": Stage,
@@ -37,6 +38,11 @@ FAMILIES: dict[str, type[StrEnum]] = {
     "dismiss": DismissalReason,
     "basis": Basis,
     "kind": OfferKind,
+    "take": Change,
+    "toast": Change,
+    "confirm.title": Change,
+    "left": RefusalStage,
+    "refused": RefusalStage,
 }
 
 

@@ -37,15 +37,34 @@ export const sendEvents = (clientId, events) =>
     events: events.map((event) => ({ event_id: crypto.randomUUID(), ...event })),
   });
 
-/** Connects an offer after the confirmation; a retry under the same id connects nothing twice. */
-export const connectOffer = (clientId, item, connectionId) =>
-  call("POST", "connections", {
-    client_id: clientId,
-    connection_id: connectionId,
-    decision_id: item.decision_id,
-    slot: item.slot,
-    offer_id: item.offer_id,
+/** What was shown to whom, which is all that taking an offer needs; a retry takes nothing twice. */
+const shown = (clientId, { decision_id, slot, offer_id }) => ({ client_id: clientId, decision_id, slot, offer_id });
+
+/** Connects something new, or the next edition. */
+export const connectOffer = (clientId, item) => call("POST", "connections", shown(clientId, item));
+
+/** Renews the term until the day that the card named. */
+export const renewOffer = (clientId, item) =>
+  call("POST", "renewals", {
+    ...shown(clientId, item),
+    holding_id: item.held.holding_id,
+    term_ends_on: item.held.renewed_until,
   });
+
+/** Raises the quantity by so many pieces. */
+export const expandOffer = (clientId, item, nMore) =>
+  call("POST", "expansions", {
+    ...shown(clientId, item),
+    holding_id: item.held.holding_id,
+    quantity: item.held.quantity + nMore,
+  });
+
+/** Asks for a call about something that the company has. */
+export const applyForOffer = (clientId, item) => call("POST", "applications", shown(clientId, item));
+
+/** The account of one list: the funnel, what its places are made of, what is not shown and why. */
+export const fetchExplanation = (clientId, language, placementId) =>
+  call("POST", "explanations", { client_id: clientId, language, placement_id: placementId });
 
 /** Turns the company's profiling switch. */
 export const setProfiling = (clientId, isAllowed) =>

@@ -23,7 +23,7 @@ export function companyCard(view, texts, { onProfiling }) {
       ),
     ),
     statusLine(client, texts),
-    client.is_known ? profile(client, texts, onProfiling) : unknownNote(texts),
+    client.is_known ? profile(view, texts, onProfiling) : unknownNote(texts),
   );
 }
 
@@ -39,16 +39,18 @@ function statusLine(client, texts) {
 /** Folded up at first where room is scarce, so that the offers are near; it stays as the member left it. */
 const isUnfolded = (id) => byId(id)?.open ?? matchMedia("(min-width: 901px)").matches;
 
-function profile(client, texts, onProfiling) {
+function profile(view, texts, onProfiling) {
+  const { client } = view;
   return el(
     "details",
     { id: "profile", class: "profile", open: isUnfolded("profile") },
     el("summary", {}, texts.say("client.profile")),
-    el("div", { class: "profile-body" }, facts(client, texts), profilingSwitch(client, texts, onProfiling)),
+    el("div", { class: "profile-body" }, facts(view, texts), profilingSwitch(client, texts, onProfiling)),
   );
 }
 
-function facts(client, texts) {
+function facts(view, texts) {
+  const { client } = view;
   const staff = client.n_employees === null ? null : texts.count("people", client.n_employees);
   const size = [texts.name("size", client.size), staff].filter(Boolean).join(" · ");
   return el(
@@ -59,7 +61,23 @@ function facts(client, texts) {
     fact(texts.say("client.region"), texts.name("region", client.region)),
     fact(texts.say("client.since"), client.client_since_on && tenure(client, texts)),
     fact(texts.say("client.points"), texts.count("points", client.loyalty_points)),
+    monthFacts(view, texts),
   );
+}
+
+/** The latest month: SIM cards in aggregate, spend and data. */
+function monthFacts({ month, currency }, texts) {
+  if (month === null) return [];
+  const groups = ["employees", "field", "devices"].filter((group) => month[`n_sims_${group}`] > 0);
+  const sims = groups.map((group) => texts.say(`sims.${group}`, { n: texts.number(month[`n_sims_${group}`]) }));
+  const spend = month.spend_minor === null ? null : texts.money(Math.round(month.spend_minor / 100) * 100, currency);
+  const data = month.data_megabytes === null ? null : texts.data(month.data_megabytes);
+  const when = el("span", { class: "muted small when" }, texts.month(month.month_on));
+  return [
+    fact(texts.say("client.sims"), sims.join(", ") || texts.say("sims.none")),
+    spend && fact(texts.say("client.spend"), [spend, when]),
+    fact(texts.say("client.data"), data),
+  ];
 }
 
 function tenure(client, texts) {
@@ -121,6 +139,7 @@ function serviceRows(holdings, texts) {
         "span",
         { class: "muted small" },
         texts.say("services.since", { day: texts.day(holding.connected_at) }),
+        holding.term_ends_on ? texts.say("services.until", { day: texts.day(holding.term_ends_on) }) : "",
         holding.quantity > 1 ? ` · ${texts.count("pieces", holding.quantity)}` : "",
         holding.kind === "own" ? "" : ` · ${provider(holding, texts)}`,
       ),

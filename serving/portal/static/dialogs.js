@@ -1,8 +1,10 @@
 // The three questions the page asks, in one native dialog: confirm, why not, and details.
 
 import { provider } from "./company.js";
-import { byId, el } from "./dom.js";
-import { badges, priceLine, reasons } from "./offers.js";
+import { byId, el, fact } from "./dom.js";
+import { badges, changeLine, priceLine, reasons, takeLabel } from "./offers.js";
+
+const MOST_AT_ONCE = 999;
 
 export const DISMISSAL_REASONS = ["not_now", "irrelevant", "have_elsewhere", "too_expensive"];
 
@@ -16,8 +18,13 @@ function ask(texts, title, content, choices) {
       dialog.close();
       answer(value);
     };
-    const button = ({ value, label, kind }) =>
-      el("button", { type: "button", class: kind, "data-choice": value, on: { click: () => finish(value) } }, label);
+    const choose = ({ value, canFinish }) => (canFinish === undefined || canFinish()) && finish(value);
+    const button = (choice) =>
+      el(
+        "button",
+        { type: "button", class: choice.kind, "data-choice": choice.value, on: { click: () => choose(choice) } },
+        choice.label,
+      );
     dialog.replaceChildren(
       el(
         "div",
@@ -35,32 +42,66 @@ function ask(texts, title, content, choices) {
     dialog.onclose = () => finish(null);
     dialog.onclick = (event) => event.target === dialog && finish(null);
     dialog.showModal();
-    dialog.querySelector("[data-choice]").focus();
+    dialog.querySelector("input, [data-choice]").focus();
   });
 }
 
-/** Price, provider and period before anything is connected; true when confirmed. */
-export async function confirmConnection(view, item, texts) {
+/** Price, provider and what changes, before anything does; how many more when confirmed, else null. */
+export async function confirmTaking(view, item, texts) {
   const [amount, period] = texts.price(item.price, view.currency);
-  const row = (key, value) => el("div", {}, el("dt", {}, texts.say(key)), el("dd", {}, value));
+  const more = item.change === "expand" ? moreInput(item, texts) : null;
   const content = [
     el("p", { class: "dialog-lead" }, item.title),
     el(
       "dl",
       { class: "facts" },
-      row("confirm.company", view.client.name ?? view.client.client_id),
-      row("confirm.provider", provider(item, texts)),
-      row("confirm.price", amount),
-      row("confirm.period", period || texts.say("confirm.no_period")),
-      row("confirm.change", texts.name("change", item.change)),
+      fact(texts.say("confirm.company"), view.client.name ?? view.client.client_id),
+      fact(texts.say("confirm.provider"), provider(item, texts)),
+      fact(texts.say("confirm.price"), amount),
+      fact(texts.say("confirm.period"), period || texts.say("confirm.no_period")),
+      fact(texts.say("confirm.change"), changeLine(item, texts) ?? texts.name("change", item.change)),
     ),
-    el("p", { class: "note" }, texts.say(item.kind === "own" ? "confirm.note_own" : "confirm.note_partner")),
+    more?.field,
+    el("p", { class: "note" }, texts.say(noteKey(item))),
   ];
-  const choice = await ask(texts, texts.say("confirm.title"), content, [
-    { value: "confirm", label: texts.say("confirm.yes"), kind: "button primary" },
+  const choice = await ask(texts, texts.say(`confirm.title.${item.change}`), content, [
+    { value: "confirm", label: takeLabel(item, texts), kind: "button primary", canFinish: more?.isValid },
     { value: "cancel", label: texts.say("confirm.no"), kind: "button" },
   ]);
-  return choice === "confirm";
+  return choice === "confirm" ? (more?.count() ?? 1) : null;
+}
+
+function noteKey(item) {
+  if (item.change === "retain") return "confirm.note_call";
+  return item.kind === "own" ? "confirm.note_own" : "confirm.note_partner";
+}
+
+/** Asks how many more, and says how many there will be. */
+function moreInput(item, texts) {
+  const total = el("span", { class: "muted", id: "more-total", "aria-live": "polite" });
+  const input = el("input", {
+    id: "more",
+    type: "number",
+    inputmode: "numeric",
+    required: true,
+    min: 1,
+    max: MOST_AT_ONCE,
+    step: 1,
+    value: 1,
+    "aria-describedby": "more-total",
+    on: {
+      input: () => tell(),
+      keydown: (event) => event.key === "Enter" && byId("dialog").querySelector("[data-choice=confirm]").click(),
+    },
+  });
+  const tell = () => {
+    total.textContent = input.validity.valid
+      ? texts.say("confirm.in_all", { count: texts.count("pieces", item.held.quantity + input.valueAsNumber) })
+      : "";
+  };
+  tell();
+  const field = el("p", { class: "more" }, el("label", { for: "more" }, texts.say("confirm.how_many")), input, total);
+  return { field, count: () => input.valueAsNumber, isValid: () => input.reportValidity() };
 }
 
 /** Why the offer does not fit; null when the member thought better of it. */
@@ -74,18 +115,19 @@ export function askDismissalReason(item, texts) {
   return ask(texts, texts.say("dismiss.title"), content, choices);
 }
 
-/** The whole offer; "connect" or "dismiss" when the member goes on from here. */
+/** The whole offer; "take" or "dismiss" when the member goes on from here. */
 export function showDetails(view, item, texts) {
   const content = [
     el("p", { class: "badges" }, badges(item, texts)),
     priceLine(item.price, view.currency, texts),
     item.category ? el("p", { class: "muted" }, texts.name("category", item.category)) : null,
+    item.change === "new" ? null : el("p", {}, changeLine(item, texts)),
     el("h3", { class: "dialog-sub" }, texts.say("offer.reasons")),
     reasons(item, texts),
     el("p", { class: "note" }, texts.say("details.note")),
   ];
   return ask(texts, item.title, content, [
-    { value: "connect", label: texts.say("offer.connect"), kind: "button primary" },
+    { value: "take", label: takeLabel(item, texts), kind: "button primary" },
     { value: "dismiss", label: texts.say("offer.dismiss"), kind: "button" },
   ]);
 }

@@ -57,12 +57,32 @@ export class Texts {
   }
 
   day(iso) {
-    const form = { day: "numeric", month: "long", year: "numeric" };
-    return new Intl.DateTimeFormat(this.locale, form).format(new Date(iso));
+    return this.#date(iso, { day: "numeric", month: "long", year: "numeric" });
+  }
+
+  month(iso) {
+    return this.#date(iso, { month: "long", year: "numeric" }).replace(/\sг\.$/, "");
+  }
+
+  /** A bare day is the same day everywhere; an instant is told in the reader's time. */
+  #date(iso, form) {
+    const zone = iso.includes("T") ? {} : { timeZone: "UTC" };
+    return new Intl.DateTimeFormat(this.locale, { ...form, ...zone }).format(new Date(iso));
   }
 
   moment(iso) {
     return new Intl.DateTimeFormat(this.locale, { dateStyle: "medium", timeStyle: "short" }).format(new Date(iso));
+  }
+
+  /** An amount of traffic, in gigabytes from one on. */
+  data(megabytes) {
+    const [value, unit] = megabytes < 1024 ? [megabytes, "megabyte"] : [megabytes / 1024, "gigabyte"];
+    return new Intl.NumberFormat(this.locale, { style: "unit", unit, maximumFractionDigits: value < 10 ? 1 : 0 }).format(value);
+  }
+
+  /** A factor or a priority, with two digits. */
+  factor(value) {
+    return new Intl.NumberFormat(this.locale, { maximumSignificantDigits: 2 }).format(value);
   }
 
   money(amountMinor, currency) {

@@ -2,14 +2,14 @@
 
 import * as api from "./api.js";
 import { companyCard, serviceList } from "./company.js";
-import { askDismissalReason, confirmConnection, showDetails } from "./dialogs.js";
+import { askDismissalReason, confirmTaking, showDetails } from "./dialogs.js";
 import { byId, el, icon } from "./dom.js";
 import { ImpressionReporter } from "./impressions.js";
 import { languageOfAddress, Texts } from "./language.js";
 import { placementSections } from "./offers.js";
 import { Search, showExamples } from "./picker.js";
 
-const state = { texts: null, examples: [], clientId: null, view: null, asked: 0 };
+const state = { texts: null, examples: [], clientId: null, view: null, asked: 0, thanks: null };
 const impressions = new ImpressionReporter();
 const TOAST_MS = 6000;
 
@@ -43,6 +43,7 @@ function addressOf(clientId, language) {
 }
 
 function goTo(clientId, language) {
+  if (clientId !== state.clientId) state.thanks = null;
   history.pushState(null, "", addressOf(clientId, language));
   return followAddress().catch(showError);
 }
@@ -72,7 +73,8 @@ function render(isNew) {
   const { view, texts } = state;
   impressions.reset();
   const actions = {
-    onConnect: guarded(connect),
+    onTake: guarded(take),
+    onExplain: (placementId) => api.fetchExplanation(view.client.client_id, texts.language, placementId),
     onDismiss: guarded(dismiss),
     onDetails: guarded(openDetails),
     onCard: (card, item) => impressions.watch(card, view.client.client_id, item),
@@ -89,6 +91,14 @@ function render(isNew) {
 
 function notices(view, texts) {
   const found = [];
+  if (state.thanks) {
+    const what = texts.say("notice.applied_what", { title: state.thanks });
+    found.push(notice("check", "calm", texts.say("notice.applied"), what));
+  }
+  if (view.complaint_until) {
+    const day = texts.day(view.complaint_until);
+    found.push(notice("info", "calm", texts.say("notice.complaint"), texts.say("notice.complaint_until", { day })));
+  }
   const degraded = view.placements.find((placement) => placement.degraded)?.degraded;
   if (degraded) found.push(notice("alert", "warning", texts.say("notice.degraded"), texts.name("degraded", degraded)));
   if (view.client.is_known && !view.client.is_profiling_allowed) {
@@ -101,11 +111,21 @@ function notice(mark, kind, title, more) {
   return el("div", { class: `notice notice-${kind}` }, icon(mark), el("p", {}, el("strong", {}, title), ` ${more}`));
 }
 
-async function connect(item) {
+const TAKING = {
+  new: api.connectOffer,
+  upgrade: api.connectOffer,
+  renew: api.renewOffer,
+  expand: api.expandOffer,
+  retain: api.applyForOffer,
+};
+
+async function take(item) {
   const { view, texts } = state;
-  if (!(await confirmConnection(view, item, texts))) return;
-  await api.connectOffer(view.client.client_id, item, crypto.randomUUID());
-  toast(texts.say("toast.connected", { title: item.title }));
+  const nMore = await confirmTaking(view, item, texts);
+  if (nMore === null) return;
+  await TAKING[item.change](view.client.client_id, item, nMore);
+  if (item.change === "retain") state.thanks = item.title;
+  toast(texts.say(`toast.${item.change}`, { title: item.title }));
   await refresh({ focus: headingOf(item) });
 }
 
@@ -123,7 +143,7 @@ async function openDetails(item) {
   const choosing = showDetails(view, item, texts);
   report(view, item, "click", null).catch(showError);
   const choice = await choosing;
-  if (choice === "connect") await connect(item);
+  if (choice === "take") await take(item);
   if (choice === "dismiss") await dismiss(item);
 }
 

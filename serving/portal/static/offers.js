@@ -25,8 +25,21 @@ function section(view, placement, texts, actions, isNew) {
     el("div", { class: "section-head" }, heading, el("p", { class: "muted" }, texts.say(`ground.${ground}.lead`))),
     cards.length > 0
       ? el("ol", { class: "cards" }, cards)
-      : el("p", { class: "panel empty" }, texts.say("offers.none")),
-    whyThisList(placement, ground, texts),
+      : emptyList(placement, texts),
+    whyThisList(placement, ground, texts, () => actions.onExplain(id)),
+  );
+}
+
+/** An empty list says why it is empty. */
+function emptyList(placement, texts) {
+  const why = placement.silences.map(({ text, n_offers }) =>
+    el("li", {}, text, el("span", { class: "muted" }, ` – ${texts.count("offers", n_offers)}`)),
+  );
+  return el(
+    "div",
+    { class: "panel empty" },
+    el("p", {}, texts.say(why.length > 0 ? "offers.none_because" : "offers.none")),
+    why.length > 0 ? el("ul", { class: "silences" }, why) : null,
   );
 }
 
@@ -49,6 +62,7 @@ function card(view, item, style, texts, actions, isNew) {
       "aria-labelledby": titleId,
       "data-offer": item.offer_id,
       "data-kind": item.kind,
+      "data-change": item.change,
     },
     style === "hero" ? null : el("span", { class: "card-rank", title: texts.say("offer.rank") }, String(item.slot)),
     el(
@@ -56,6 +70,7 @@ function card(view, item, style, texts, actions, isNew) {
       { class: "card-body" },
       el("p", { class: "badges" }, badges(item, texts)),
       el("h3", { id: titleId, class: "card-title" }, item.title),
+      changeParagraph(item, texts),
       reasons(item, texts),
     ),
     el("div", { class: "card-side" }, priceLine(item.price, view.currency, texts), buttons(item, texts, actions)),
@@ -74,6 +89,26 @@ export function badges(item, texts) {
   ];
 }
 
+/** What taking it would change of what the company has, in a sentence; null for something new. */
+export function changeLine(item, texts) {
+  const { change, held, replaces } = item;
+  if (change === "upgrade") return replaces && texts.say("becomes.upgrade", { title: replaces });
+  if (change === "new" || held === null) return null;
+  return texts.say(`becomes.${change}`, {
+    count: texts.count("pieces", held.quantity),
+    until: held.term_ends_on && texts.day(held.term_ends_on),
+    renewed: texts.day(held.renewed_until),
+  });
+}
+
+function changeParagraph(item, texts) {
+  const line = changeLine(item, texts);
+  return line ? el("p", { class: "becomes" }, line) : null;
+}
+
+/** What the button that takes the offer says. */
+export const takeLabel = (item, texts) => texts.say(`take.${item.change}`);
+
 /** Why this company is offered it. */
 export function reasons(item, texts) {
   if (item.reasons.length === 0) return null;
@@ -91,27 +126,27 @@ export function priceLine(price, currency, texts) {
 }
 
 function buttons(item, texts, actions) {
-  const button = (kind, key, action) =>
+  const button = (kind, key, label, action) =>
     el(
       "button",
       {
         type: "button",
         class: kind,
         "data-action": key,
-        "aria-label": `${texts.say(`offer.${key}`)}: ${item.title}`,
+        "aria-label": `${label}: ${item.title}`,
         on: { click: () => action(item) },
       },
-      texts.say(`offer.${key}`),
+      label,
     );
   return el(
     "div",
     { class: "card-buttons" },
-    button("button primary", "connect", actions.onConnect),
+    button("button primary", "take", takeLabel(item, texts), actions.onTake),
     el(
       "div",
       { class: "card-links" },
-      button("link", "details", actions.onDetails),
-      button("link quiet", "dismiss", actions.onDismiss),
+      button("link", "details", texts.say("offer.details"), actions.onDetails),
+      button("link quiet", "dismiss", texts.say("offer.dismiss"), actions.onDismiss),
     ),
   );
 }
