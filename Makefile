@@ -20,6 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: export RECSYS_DATABASE_URL ?= sqlite:///$(RUN_DIR)/operator.db
+demo: export RECSYS_TIME_ZONE ?= Europe/Moscow
 demo: $(READY) $(RUN_DIR)/bundles $(RUN_DIR)/.loaded ## simulate, train, load and serve the made-up operator; prints the portal's address
 	$(BIN)/recsys-serve run --bundles $(RUN_DIR)/bundles --port $(PORT) --portal
 
