@@ -371,21 +371,26 @@ def percentile(seconds: list[float], percent: int) -> float:
 # What is served
 
 
-def build_operator(folder: Path, n_clients: int, environment: dict[str, str]) -> None:
-    """Simulate, fit and load, unless the folder holds the result of an earlier run."""
-    if (folder / "loaded").exists():
-        return
+def build_operator(folder: Path, n_clients: int, recipe: str, environment: dict[str, str]) -> None:
+    """Simulate, load and fit, each unless the folder holds the result of an earlier run."""
     demo = ROOT / "datasets" / "demo"
     train, serving = str(BIN / "recsys-train"), str(BIN / "recsys-serve")
     simulated = ["--catalogue", demo, "--world", demo / "worlds" / "typical.toml", "--out", folder / "data"]
-    for command in (
-        [train, "simulate", *simulated, "--clients", n_clients],
-        [train, "fit", "--data", folder / "data", "--as-of", AS_OF, "--out", folder / "bundles"],
-        [serving, "migrate"],
-        [serving, "load", folder / "data", "--no-log"],
-    ):
-        subprocess.run([str(part) for part in command], check=True, env=environment, stdout=sys.stderr)
-    (folder / "loaded").touch()
+    fitted = ["--data", folder / "data", "--config", recipe, "--as-of", AS_OF, "--out", folder / recipe]
+    steps = {
+        "loaded": (
+            [train, "simulate", *simulated, "--clients", n_clients],
+            [serving, "migrate"],
+            [serving, "load", folder / "data", "--no-log"],
+        ),
+        f"{recipe}.fitted": ([train, "fit", *fitted],),
+    }
+    for done, commands in steps.items():
+        if not (folder / done).exists():
+            for command in commands:
+                words = [str(part) for part in command]
+                subprocess.run(words, check=True, env=environment, stdout=sys.stderr)
+            (folder / done).touch()
 
 
 def read_ids(database: str) -> tuple[list[str], list[str]]:
@@ -449,7 +454,7 @@ def main() -> None:
     for folder in folders(options.cache):
         database = f"sqlite:///{folder / 'operator.db'}"
         environment = {**os.environ, "RECSYS_DATABASE_URL": database}
-        build_operator(folder, options.clients, environment)
+        build_operator(folder, options.clients, options.recipe, environment)
         created = subprocess.run(
             [str(BIN / "recsys-serve"), "keys", "create", "--role", "portal"],
             check=True,
@@ -459,7 +464,7 @@ def main() -> None:
         )
         questions = Questions(created.stdout.strip(), *read_ids(database))
         port = free_port()
-        server = start_server(database, folder / "bundles", port)
+        server = start_server(database, folder / options.recipe, port)
         try:
             result = uvloop.run(measure(questions, port, options))
             result["rss_mb"] = resident_mb(server.pid)
@@ -467,7 +472,7 @@ def main() -> None:
             server.terminate()
             server.wait(10)
         result["n_clients"] = len(questions.client_ids)
-        print(json.dumps(result))
+        print(json.dumps({"recipe": options.recipe, **result}))
 
 
 def parse_options() -> argparse.Namespace:
@@ -475,6 +480,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cache", type=Path, help="keep the simulated operator here for the next run")
     parser.add_argument("--clients", type=int, default=20_000)
+    parser.add_argument("--recipe", default="default", help="a shipped recipe: default, ease …")
     parser.add_argument("--slices", type=int, default=12, help="slices per route, after a warm-up")
     parser.add_argument("--slice-seconds", type=float, default=1.0)
     parser.add_argument("--open-seconds", type=float, default=15.0)

@@ -10,10 +10,12 @@ import numpy as np
 
 from recsys.decision.constraints import OpenList
 from recsys.decision.cures import Case, Cure, Cures
-from recsys.decision.decide import Situation, Slate, engage, judge, moment_of
+from recsys.decision.decide import Slate, judge
 from recsys.decision.engagement import Verdicts
 from recsys.decision.engine import Engine
 from recsys.decision.refusals import RefusalStage, Rule
+from recsys.decision.situation import Situation, moment_of
+from recsys.decision.weigh import Look, engage
 from recsys.decision.whynot import WhyNot
 from recsys.domain import Change, Language
 
@@ -163,7 +165,7 @@ class Accountant:
     def _weights(self, slate: Slate) -> Mapping[int, Weights]:
         engine, factors = self._engine, slate.factors
         moment = moment_of(self._situation, engine, slate.placement_id)
-        _, (truth,) = engage(self._situation, engine, [moment])
+        (truth,) = engage([Look(self._situation, moment)], engine).asked
         counting = [
             weight
             for weight, is_true in zip(engine.policy.arbitration.context_weights, truth, strict=True)

@@ -60,7 +60,7 @@ def rank(probabilities: FloatArray, scores: FloatArray) -> NDArray[np.int32]:
 
 
 class Factors(NamedTuple):
-    """The factors of every offer for one client, by position; a factor that does not count is 1.
+    """The factors of every offer, by position or clients_by_offers; a factor that does not count is 1.
 
     Attributes:
         probability: P, 0–1.
@@ -89,7 +89,6 @@ class Arbitration:
         self.spec = spec
         self.conditions: tuple[Condition, ...] = tuple(weight.when for weight in spec.context_weights)
         offers = catalogue.offers
-        self._ones = np.ones(len(offers))
         self._own = _own_margins(catalogue)
         self._shared = self._own
         if spec.value.share_in_need_groups:
@@ -98,7 +97,7 @@ class Arbitration:
         self._median = float(np.median(known)) if len(known) else 0.0
         scopes = [weight.offers.mask(catalogue) * (weight.weight / 100.0) for weight in spec.context_weights]
         self._weights = np.array(scopes).reshape(len(scopes), len(offers))
-        self._levers = self._ones
+        self._levers = np.ones(len(offers))
         if spec.factors.levers:
             levers = spec.levers
             self._levers = np.array(
@@ -127,13 +126,13 @@ class Arbitration:
         """Probability of the proposed changes: the model's, or the stated prior where it has none.
 
         Args:
-            estimated: The model's, by position.
-            changes: Codes of the changes in the order of `Change`, by position.
+            estimated: The model's, by position; of one client, or clients_by_offers.
+            changes: Codes of the changes in the order of `Change`, of the same shape.
 
         Returns:
-            By position; `estimated` itself where every change is new or an upgrade.
+            Of the same shape; `estimated` itself where every change is new or an upgrade.
         """
-        if not changes.any():
+        if not np.count_nonzero(changes):
             return estimated
         priors = self._priors[changes]
         return np.where(np.isnan(priors), estimated, priors)
@@ -147,7 +146,7 @@ class Arbitration:
 
         Args:
             changes: See `probabilities`.
-            quantities: How many of each offer the client has, by position.
+            quantities: How many of each offer the client has, of the same shape.
         """
         return _total(self._own, changes, quantities)
 
@@ -155,45 +154,52 @@ class Arbitration:
         self,
         estimated: FloatArray,
         changes: NDArray[np.int8],
-        truth: NDArray[np.bool_] | None,
+        truth: NDArray[np.bool_],
         quantities: IntArray,
     ) -> Factors:
-        """The factors and their product for one client.
+        """The factors and their product.
 
         Args:
-            estimated: The model's probabilities, by position, 0–1.
-            changes: Codes of the changes in the order of `Change`, by position.
-            truth: Whether each of `conditions` is true (not: unknown) of the client now; None = none is.
-            quantities: How many of each offer the client has, by position.
+            estimated: The model's probabilities, 0–1, clients_by_offers.
+            changes: Codes of the changes in the order of `Change`, clients_by_offers.
+            truth: Whether each of `conditions` is true (not: unknown) of a client now, clients_by_conditions.
+            quantities: How many of each offer a client has, clients_by_offers.
         """
-        switches = self.spec.factors
-        has_other_changes = bool(changes.any())
-        probability, context, value = self._ones, self._ones, self._value_of_new
+        switches, shape = self.spec.factors, estimated.shape
+        has_other_changes = np.count_nonzero(changes) > 0
+        probability = context = np.ones(shape)
         if switches.probability:
             probability = self.probabilities(estimated, changes) if has_other_changes else estimated
-        if switches.context and truth is not None and truth.any():
-            context = np.maximum(1.0 + truth @ self._weights, 0.0)
+        if switches.context and np.count_nonzero(truth):
+            context = np.maximum(1.0 + truth.astype(np.float64) @ self._weights, 0.0)
         if switches.value and has_other_changes:
             value = self._values(_total(self._shared, changes, quantities))
-        return Factors(
-            probability, context, value, self._levers, probability * context * value * self._levers
-        )
+        else:
+            value = np.broadcast_to(self._value_of_new, shape)
+        levers = np.broadcast_to(self._levers, shape)
+        return Factors(probability, context, value, levers, probability * context * value * levers)
 
     @staticmethod
-    def order(priority: FloatArray, tie_break: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Positions by descending priority; equal ones stand as in `tie_break`, a ranking of all positions.
+    def orders(priority: FloatArray, tie_break: NDArray[np.int32]) -> IntArray:
+        """Positions by descending priority, clients_by_offers.
+
+        Args:
+            priority: By position, clients_by_offers.
+            tie_break: Of each client a ranking of all positions; equal priorities stand as in it.
 
         Example:
-            >>> ranked = np.array([2, 0, 1], dtype=np.int32)
-            >>> Arbitration.order(np.array([0.1, 0.3, 0.1]), ranked).tolist()
-            [1, 2, 0]
+            >>> ranked = np.array([[2, 0, 1]], dtype=np.int32)
+            >>> Arbitration.orders(np.array([[0.1, 0.3, 0.1]]), ranked).tolist()
+            [[1, 2, 0]]
         """
-        return tie_break[np.argsort(-priority[tie_break], kind="stable")]
+        falling = -np.take_along_axis(priority, tie_break, axis=1)
+        places = falling.argsort(axis=1, kind="stable")
+        return np.take_along_axis(tie_break, places, axis=1).astype(np.int64)
 
     def _values(self, margins: FloatArray) -> FloatArray:
         """V: margin ÷ the catalogue's median, 0 to the cap; 1 where the margin is unknown."""
         if not self.spec.factors.value or self._median <= 0:
-            return self._ones
+            return np.ones(margins.shape)
         values = (margins / self._median).clip(0.0, self.spec.value.cap)
         return np.where(np.isnan(values), 1.0, values)
 
@@ -211,17 +217,13 @@ class _Margins(NamedTuple):
 
 
 def _total(margins: _Margins, changes: NDArray[np.int8], quantities: IntArray) -> FloatArray:
-    """What each change brings, by position: that of a unit times the units that are at stake."""
-    total = margins.units.copy()
+    """What each change brings: that of a unit times the units that are at stake."""
     is_at_stake = (changes == _CODES[Change.RENEW]) | (changes == _CODES[Change.RETAIN])
-    total[is_at_stake] *= np.maximum(quantities[is_at_stake], 1)
-    for position in np.flatnonzero(changes == _CODES[Change.UPGRADE]).tolist():
-        total[position] = sum(
-            [
-                quantities[former] * step
-                for former, step in margins.steps[position].items()
-                if quantities[former]
-            ]
+    total: FloatArray = margins.units * np.where(is_at_stake, np.maximum(quantities, 1), 1)
+    for place in np.argwhere(changes == _CODES[Change.UPGRADE]).tolist():
+        held = quantities[(*place[:-1],)]
+        total[(*place,)] = sum(
+            [held[former] * step for former, step in margins.steps[place[-1]].items() if held[former]]
         )
     return total
 

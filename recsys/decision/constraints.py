@@ -126,7 +126,7 @@ class ListRules:
 
 
 def _part(candidates: IntArray, is_out: BoolArray, rule_id: str, kept_out: list[KeptOut]) -> IntArray:
-    if not is_out.any():
+    if not np.count_nonzero(is_out):
         return candidates
     kept_out.append(KeptOut(candidates[is_out], rule_id))
     return candidates[~is_out]

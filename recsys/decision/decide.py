@@ -7,90 +7,24 @@ per placement. Nothing here reads a clock: the moment of the decision is an argu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.decision.arbitration import Estimate, Factors
-from recsys.decision.availability import Restrictions
-from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.conditions.facts import Moment
-from recsys.decision.constraints import BELOW_LEAST_PRIORITY, BoolArray, KeptOut
+from recsys.decision.constraints import BoolArray, KeptOut
 from recsys.decision.contact import ContactRefusal, ContactRefusals
 from recsys.decision.engagement import Verdicts
 from recsys.decision.engine import Engine
 from recsys.decision.exploration import Roll, draw_list, seed_of, window_of
-from recsys.decision.refusals import Refusal, RefusalStage
-from recsys.decision.rulebook import RuleBook
-from recsys.domain import Change, ClientState, Language, Profile
-from recsys.history import NO_HISTORY
+from recsys.decision.refusals import Refusal
+from recsys.decision.rulebook import NO_RULE, RuleBook
+from recsys.decision.situation import Situation, moment_of
+from recsys.decision.weigh import Look, Weighed, engage, weigh
+from recsys.domain import Change
 from recsys.models.base import IntArray
-
-EXCLUDED_BY_REQUEST = "excluded_by_request"
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A list that is asked for.
-
-    Attributes:
-        placement_id: Where it will be shown; one of the engine's placements.
-        k: Length wanted, ≥1.
-    """
-
-    placement_id: str
-    k: int
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """Everything about the moment of a decision.
-
-    Attributes:
-        state: What is known of the client.
-        now: When, aware.
-        asks: The lists, in the order of the request; an offer is shown in the first that takes it.
-        excluded: Offers that the request does not want.
-        channel: Where the lists will be shown, where known.
-        language: Language of the member who sees them.
-        member_id: That member, where known.
-        role: Its role, where known.
-        restrictions: Suspensions, caps that are used up, and the member's spending limit.
-    """
-
-    state: ClientState
-    now: datetime
-    asks: tuple[Ask, ...]
-    excluded: frozenset[str] = frozenset()
-    channel: str | None = None
-    language: Language = Language.RU
-    member_id: str | None = None
-    role: str | None = None
-    restrictions: Restrictions = field(default_factory=Restrictions)
-
-    @property
-    def is_profiling_allowed(self) -> bool:
-        """The client's profiling switch."""
-        return self.state.profile is None or self.state.profile.is_profiling_allowed
-
-    @property
-    def read_state(self) -> ClientState:
-        """What may be read of the client to choose for it.
-
-        With profiling switched off this is what it takes not to offer the impossible: region, legal form and
-        what is connected.
-        """
-        if self.is_profiling_allowed or self.state.profile is None:
-            return self.state
-        profile = Profile(
-            region=self.state.profile.region,
-            legal_form=self.state.profile.legal_form,
-            is_profiling_allowed=False,
-        )
-        return replace(self.state, profile=profile, past_offer_ids=(), history=NO_HISTORY)
 
 
 class Slot(NamedTuple):
@@ -149,37 +83,68 @@ class Decision:
 
 
 def decide(situation: Situation, estimate: Estimate, engine: Engine) -> Decision:
-    """Choose the lists.
+    """Choose the lists of one request; see `decide_all`."""
+    return decide_all([situation], [estimate], engine)[0]
+
+
+def decide_all(
+    situations: Sequence[Situation], estimates: Sequence[Estimate], engine: Engine
+) -> list[Decision]:
+    """Choose the lists of many requests, each as if it were alone.
 
     With profiling switched off nothing is drawn at random, weights and softer rules read a client of whom
     little is known (see `Situation.read_state`), and the caller passes an estimate that does not rest on the
     client's data. Availability and eligibility still refuse what the client cannot have.
 
     Args:
-        situation: The client, the moment and the lists asked for.
-        estimate: What a model says, by position of the engine's catalogue.
+        situations: The clients, the moments and the lists asked for.
+        estimates: What a model says of each client, by position of the engine's catalogue.
         engine: The policy, compiled with the catalogue.
 
     Returns:
-        One slate per list; an empty slate is a result, not an error.
+        For each request one slate per list; an empty slate is a result, not an error.
     """
-    window = window_of(situation.now, engine.policy.window_seconds)
-    contact = engine.contact.refusals(situation.state, situation.now, situation.member_id)
-    is_shown = np.zeros(len(engine.catalogue), dtype=bool)
+    # Where nothing depends on the placement, the priorities of one list are those of all.
+    asks = [each.asks if engine.is_placement_read else each.asks[:1] for each in situations]
+    looks = [
+        Look(situation, moment_of(situation, engine, ask.placement_id))
+        for situation, different in zip(situations, asks, strict=True)
+        for ask in different
+    ]
+    of_looks = [estimate for estimate, different in zip(estimates, asks, strict=True) for _ in different]
+    weighed = iter(weigh(looks, of_looks, engine) if looks else ())
+    decisions = []
+    for situation, estimate, different in zip(situations, estimates, asks, strict=True):
+        found = [next(weighed) for _ in different]
+        if not engine.is_placement_read:
+            found *= len(situation.asks)
+        decisions.append(_draw_lists(situation, estimate, found, engine))
+    return decisions
+
+
+def _draw_lists(
+    situation: Situation, estimate: Estimate, weighed: Sequence[Weighed], engine: Engine
+) -> Decision:
+    """Draw the lists of one request, whose offers were weighed for each of them."""
+    state, now, asks = situation.state, situation.now, situation.asks
+    window = window_of(now, engine.policy.window_seconds)
+    contact = engine.contact.refusals(state, now, situation.member_id)
     reserved = _reserved(situation, engine)
+    is_shown = np.zeros(len(engine.catalogue), dtype=bool) if len(asks) > 1 else None
     slates: list[Slate] = []
-    for number, (ask, weighed) in enumerate(
-        zip(situation.asks, _weigh(situation, estimate, engine), strict=True)
-    ):
-        verdicts = Verdicts(weighed.verdicts.numbers.copy(), weighed.verdicts.changes)
+    for number, (ask, found) in enumerate(zip(asks, weighed, strict=True)):
+        verdicts = Verdicts(found.verdicts.numbers.copy(), found.verdicts.changes)
         _apply_contact(verdicts, contact, ask.placement_id, engine.book)
-        seed = seed_of(situation.state.client_id, ask.placement_id, window.index)
-        roll = Roll(ask.k, seed, situation.now, estimate.is_unknown, situation.is_profiling_allowed)
-        is_elsewhere = is_shown if reserved is None else is_shown | ((reserved >= 0) & (reserved != number))
-        slate = _draw(engine, weighed._replace(verdicts=verdicts), ask.placement_id, roll, is_elsewhere)
-        is_shown[[slot.position for slot in slate.slots]] = True
+        seed = seed_of(state.client_id, ask.placement_id, window.index)
+        roll = Roll(ask.k, seed, now, estimate.is_unknown, situation.is_profiling_allowed)
+        is_elsewhere = is_shown
+        if is_shown is not None and reserved is not None:
+            is_elsewhere = is_shown | ((reserved >= 0) & (reserved != number))
+        slate = _draw(engine, found._replace(verdicts=verdicts), ask.placement_id, roll, is_elsewhere)
+        if is_shown is not None:
+            is_shown[[slot.position for slot in slate.slots]] = True
         slates.append(slate)
-    return Decision(tuple(slates), situation.now, window.ends_at)
+    return Decision(tuple(slates), now, window.ends_at)
 
 
 def _reserved(situation: Situation, engine: Engine) -> IntArray | None:
@@ -206,34 +171,10 @@ def judge(situation: Situation, engine: Engine, placement_id: str | None) -> Ver
         engine: The policy.
         placement_id: Where the offer would be shown; None = nowhere in particular.
     """
-    (verdicts,), _ = engage(situation, engine, [moment_of(situation, engine, placement_id)])
+    verdicts = engage([Look(situation, moment_of(situation, engine, placement_id))], engine)[0]
     contact = engine.contact.refusals(situation.state, situation.now, situation.member_id)
     _apply_contact(verdicts, contact, placement_id, engine.book)
     return verdicts
-
-
-def engage(
-    situation: Situation, engine: Engine, moments: Sequence[Moment]
-) -> tuple[list[Verdicts], BoolArray]:
-    """Apply engagement and exclusions at each of several moments.
-
-    Returns:
-        The verdicts, and which of the context weights count, moments_by_weights.
-    """
-    states = [situation.read_state] * len(moments)
-    engaged = engine.engagement.engage(states, moments, situation.restrictions)
-    if not situation.is_profiling_allowed:
-        # What cannot be had stays refused, whatever it takes to know it.
-        states = [situation.state] * len(moments)
-        full = engine.engagement.engage(states, moments, situation.restrictions)
-        is_hard = full.numbers < engine.book.end_of(RefusalStage.ELIGIBILITY)
-        np.minimum(engaged.numbers, full.numbers, out=engaged.numbers, where=is_hard)
-    positions = engine.catalogue.positions
-    found = [positions[offer_id] for offer_id in situation.excluded if offer_id in positions]
-    verdicts = [engaged[place] for place in range(len(moments))]
-    for each in verdicts if found else ():
-        each.refuse(found, engine.book.number_of(EXCLUDED_BY_REQUEST))
-    return verdicts, engaged.asked
 
 
 def _apply_contact(
@@ -244,69 +185,17 @@ def _apply_contact(
         _refuse(verdicts, contact.by_placement.get(placement_id, ()), book)
 
 
-class Weighed(NamedTuple):
-    """What the funnel knows before a list is drawn.
-
-    Attributes:
-        verdicts: The verdict on every offer so far.
-        factors: What each offer's priority is made of, by position.
-        is_personal: Whether a context weight that reads the client's data counts.
-        order: All positions, best first.
-    """
-
-    verdicts: Verdicts
-    factors: Factors
-    is_personal: bool
-    order: NDArray[np.int32]
-
-
-def _weigh(situation: Situation, estimate: Estimate, engine: Engine) -> list[Weighed]:
-    """Give every offer its priority in each list that is asked for, candidate or not."""
-    moments = [moment_of(situation, engine, ask.placement_id) for ask in situation.asks]
-    # Where nothing depends on the placement, one list's priorities are those of all.
-    different = moments if engine.is_placement_read else moments[:1]
-    if not different:
-        return []
-    quantities = quantities_of(situation.read_state, engine.catalogue)
-    weighed: list[Weighed] = []
-    for verdicts, truth in zip(*engage(situation, engine, different), strict=True):
-        factors = engine.arbitration.factors(estimate.probabilities, verdicts.changes, truth, quantities)
-        is_personal = bool((truth & engine.is_weight_personal).any())
-        order = engine.arbitration.order(factors.priority, estimate.order)
-        weighed.append(Weighed(verdicts, factors, is_personal, order))
-    return weighed if engine.is_placement_read else weighed * len(moments)
-
-
-def quantities_of(state: ClientState, catalogue: CompiledCatalogue) -> IntArray:
-    """How many of each offer the client has, by position."""
-    quantities = np.zeros(len(catalogue), dtype=np.int64)
-    for holding in state.holdings:
-        position = catalogue.positions.get(holding.offer_id)
-        if position is not None:
-            quantities[position] += holding.quantity
-    return quantities
-
-
-def moment_of(situation: Situation, engine: Engine, placement_id: str | None) -> Moment:
-    """The context of the decision, as conditions read it."""
-    return Moment(
-        situation.now, placement_id, situation.channel, situation.language, situation.role, engine.zone
-    )
-
-
 def _refuse(verdicts: Verdicts, refusals: Iterable[ContactRefusal | KeptOut], book: RuleBook) -> None:
     for refusal in refusals:
         verdicts.refuse(refusal.positions, book.number_of(refusal.rule_id))
 
 
-def _draw(engine: Engine, weighed: Weighed, placement_id: str, roll: Roll, is_shown: BoolArray) -> Slate:
-    verdicts = weighed.verdicts
-    rules, order = engine.list_rules[placement_id], weighed.order
-    # A weight of −100 says never, and chance must not say otherwise.
-    verdicts.refuse(
-        np.flatnonzero(weighed.factors.context == 0.0), engine.book.number_of(BELOW_LEAST_PRIORITY)
-    )
-    candidates, kept_out = rules.narrow(order[verdicts.is_candidate[order]].astype(np.int64), is_shown)
+def _draw(
+    engine: Engine, weighed: Weighed, placement_id: str, roll: Roll, is_shown: BoolArray | None
+) -> Slate:
+    verdicts, rules = weighed.verdicts, engine.list_rules[placement_id]
+    candidates = weighed.order[verdicts.numbers.take(weighed.order) == NO_RULE]
+    candidates, kept_out = rules.narrow(candidates, is_shown)
     drawn = draw_list(candidates, weighed.factors.priority, rules, roll)
     _refuse(verdicts, (*kept_out, *drawn.kept_out), engine.book)
     slots = [

@@ -7,10 +7,11 @@ import orjson
 from numpy.typing import NDArray
 
 from recsys.decision.arbitration import Estimate
-from recsys.decision.decide import Decision, Situation, Slate
+from recsys.decision.decide import Decision, Slate
 from recsys.decision.engine import Engine
 from recsys.decision.proposals import CHANGES
 from recsys.decision.rulebook import NO_RULE
+from recsys.decision.situation import Situation
 from recsys.models.base import FloatArray
 from serving.ports import LoggedDecision
 from serving.services.recommendation import Query, Recommendation, RecommendedList
@@ -104,23 +105,25 @@ def _items(shown: RecommendedList) -> bytes:
 def _candidates(slate: Slate, estimate: Estimate, engine: Engine) -> bytes:
     """What could have been drawn, by descending priority, with its factors; and what was refused."""
     offer_ids, labels = engine.catalogue.offer_ids, engine.book.labels
-    numbers, changes = slate.verdicts.numbers.tolist(), slate.verdicts.changes.tolist()
+    numbers, changes = slate.verdicts.numbers, slate.verdicts.changes
     at, positions = slate.candidates, slate.candidates.tolist()
+    refused = np.flatnonzero(numbers != NO_RULE)
     factors = slate.factors
     probability = factors.probability[at].astype(np.float32)
     return orjson.dumps(
         {
             "offer_id": [offer_ids[position] for position in positions],
-            "change": [_CHANGES[changes[position]] for position in positions],
+            "change": [_CHANGES[change] for change in changes[at].tolist()],
             "priority": factors.priority[at].astype(np.float32),
             "probability": [None] * len(positions) if estimate.target is None else probability,
             **_told("context", factors.context[at]),
             **_told("value", factors.value[at]),
             **_told("levers", factors.levers[at]),
             "refused": [
-                (offer_ids[position], *labels[number])
-                for position, number in enumerate(numbers)
-                if number != NO_RULE
+                (offer_ids[position], stage, rule_id)
+                for position, (stage, rule_id) in zip(
+                    refused.tolist(), map(labels.__getitem__, numbers[refused].tolist()), strict=True
+                )
             ],
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
@@ -129,4 +132,4 @@ def _candidates(slate: Slate, estimate: Estimate, engine: Engine) -> bytes:
 
 def _told(name: str, factor: FloatArray) -> dict[str, NDArray[np.float32]]:
     """A factor under its name, unless it is 1 for every candidate."""
-    return {name: factor.astype(np.float32)} if (factor != 1.0).any() else {}
+    return {name: factor.astype(np.float32)} if np.count_nonzero(factor != 1.0) else {}

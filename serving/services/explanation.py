@@ -9,11 +9,12 @@ from datetime import datetime
 from recsys.config import nearest_name
 from recsys.data.state import present
 from recsys.decision.account import Account, Accountant, Suppressed
-from recsys.decision.decide import Situation, decide, judge
+from recsys.decision.decide import decide, judge
 from recsys.decision.engine import Engine
 from recsys.decision.policy.engagement import RuleSpec
 from recsys.decision.refusals import RefusalStage
 from recsys.decision.rulebook import NO_RULE
+from recsys.decision.situation import Situation
 from recsys.decision.volume import period_of
 from recsys.domain import Change, ClientState, Language, Price, Profile
 from recsys.errors import InvalidRequestError, UnknownOfferError

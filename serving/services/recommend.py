@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from recsys.data.state import present
 from recsys.decision.availability import Restrictions
-from recsys.decision.decide import Ask, Decision, Situation, Slate, Slot, decide, list_refusals
+from recsys.decision.decide import Decision, Slate, Slot, decide_all, list_refusals
 from recsys.decision.explain import Explainer
+from recsys.decision.situation import Ask, Situation
 from recsys.domain import Change, ClientState, LegalForm, Profile, Size
-from recsys.errors import InvalidRequestError, UnknownPlacementError
+from recsys.errors import InvalidRequestError, RecsysError, UnknownPlacementError
 from recsys.models.base import Evidence
-from serving.ports import LogDecisions, LoggedDecision
+from serving.ports import LogDecisions
 from serving.services.decision_log import log_rows
-from serving.services.recommendation import Item, Query, Recommendation, RecommendedList, Versions
+from serving.services.recommendation import (
+    Item,
+    Prepared,
+    Query,
+    Recommendation,
+    RecommendedList,
+    Versions,
+)
 from serving.services.services import Services
 from serving.services.world import Scored, World
 
 _DIGITS = 8
 _ESTIMATED = (Change.NEW, Change.UPGRADE)
 _NO_PROFILE = Profile(legal_form=LegalForm.UNKNOWN, size=Size.UNKNOWN)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An answer that is not logged yet.
-
-    Attributes:
-        recommendation: The answer.
-        decisions: The rows of the decision log, one for each list.
-    """
-
-    recommendation: Recommendation
-    decisions: tuple[LoggedDecision, ...]
 
 
 async def recommend(services: Services, query: Query) -> Recommendation:
@@ -75,16 +71,40 @@ class Sighted:
 
 async def sight(services: Services, query: Query) -> Sighted:
     """Read a client and score it."""
-    world = services.scoring.world
-    stored = await services.read(services.store.client_state, query.client_id)
+    [sighted] = await _sight_all(services, [query])
+    return sighted
+
+
+async def _sight_all(services: Services, queries: Sequence[Query]) -> list[Sighted]:
+    """Read clients and score them, in one world at one moment."""
+    world, read = services.scoring.world, services.store.client_state
+    found = await services.read(lambda asked: [read(query.client_id) for query in asked], queries)
     now = services.clock.now()
+    states = [_state_of(query, stored, now) for query, stored in zip(queries, found, strict=True)]
+    # a profile that came with the request makes a state that is stored nowhere
+    are_stored = [
+        stored is not None and (stored.profile is not None or query.profile is None)
+        for query, stored in zip(queries, found, strict=True)
+    ]
+    scored = services.scoring.score_all(world, states, now, are_stored)
+    return [
+        Sighted(
+            world,
+            now,
+            state,
+            is_known=stored is not None and (stored.profile is not None or bool(stored.holdings)),
+            scored=one,
+            degraded=degraded,
+        )
+        for state, stored, (one, degraded) in zip(states, found, scored, strict=True)
+    ]
+
+
+def _state_of(query: Query, stored: ClientState | None, now: datetime) -> ClientState:
     state = ClientState(query.client_id) if stored is None else present(stored, now)
-    is_stored = stored is not None
     if state.profile is None and query.profile is not None:
-        state, is_stored = replace(state, profile=query.profile), False
-    scored, degraded = services.scoring.score(world, state, is_stored=is_stored)
-    is_known = stored is not None and (stored.profile is not None or bool(stored.holdings))
-    return Sighted(world, now, state, is_known, scored, degraded)
+        return replace(state, profile=query.profile)
+    return state
 
 
 def situation_of(services: Services, query: Query, sighted: Sighted) -> Situation:
@@ -111,14 +131,41 @@ def situation_of(services: Services, query: Query, sighted: Sighted) -> Situatio
 
 
 async def prepare(services: Services, query: Query) -> Prepared:
-    """Decide without logging; raises as `recommend` does."""
-    sighted = await sight(services, query)
-    situation = situation_of(services, query, sighted)
-    decision = decide(situation, sighted.scored.estimate, sighted.world.engine)
+    """Decide without logging, together with what else is asked now; raises as `recommend` does."""
+    return await services.rounds.ask(query, partial(_prepare_all, services))
+
+
+async def _prepare_all(services: Services, queries: Sequence[Query]) -> list[Prepared | Exception]:
+    """Decide for each query; one that asks for what there is not gets its own error."""
+    asked: list[tuple[Query, Sighted, Situation | RecsysError]] = []
+    for query, sighted in zip(queries, await _sight_all(services, queries), strict=True):
+        asked.append((query, sighted, _situation_or_fault(services, query, sighted)))
+    situations = [situation for _, _, situation in asked if isinstance(situation, Situation)]
+    estimates = [
+        sighted.scored.estimate for _, sighted, situation in asked if isinstance(situation, Situation)
+    ]
+    decisions = iter(decide_all(situations, estimates, asked[0][1].world.engine))
+    return [
+        _written(services, query, sighted, situation, next(decisions))
+        if isinstance(situation, Situation)
+        else situation
+        for query, sighted, situation in asked
+    ]
+
+
+def _situation_or_fault(services: Services, query: Query, sighted: Sighted) -> Situation | RecsysError:
+    try:
+        return situation_of(services, query, sighted)
+    except RecsysError as error:
+        return error
+
+
+def _written(
+    services: Services, query: Query, sighted: Sighted, situation: Situation, decision: Decision
+) -> Prepared:
     recommendation = write_down(services, query, sighted, decision)
     estimate, engine = sighted.scored.estimate, sighted.world.engine
-    rows = log_rows(query, situation, recommendation, decision, estimate, engine)
-    return Prepared(recommendation, rows)
+    return Prepared(recommendation, log_rows(query, situation, recommendation, decision, estimate, engine))
 
 
 def write_down(services: Services, query: Query, sighted: Sighted, decision: Decision) -> Recommendation:

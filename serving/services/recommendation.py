@@ -10,6 +10,7 @@ from recsys.decision.catalogue import OfferText
 from recsys.decision.explain import Reason
 from recsys.decision.refusals import Refusal
 from recsys.domain import Basis, Change, ClientId, Language, Price, Profile, Target
+from serving.ports import LoggedDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +139,16 @@ class Recommendation:
     versions: Versions
     valid_until: datetime
     lists: tuple[RecommendedList, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An answer that is not logged yet.
+
+    Attributes:
+        recommendation: The answer.
+        decisions: The rows of the decision log, one for each list.
+    """
+
+    recommendation: Recommendation
+    decisions: tuple[LoggedDecision, ...]

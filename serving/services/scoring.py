@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -88,33 +88,63 @@ class Scoring:
             )
         return self._world
 
-    def score(self, world: World, state: ClientState, *, is_stored: bool) -> tuple[Scored, str | None]:
-        """Score a client; never fails.
+    def score(
+        self, world: World, state: ClientState, now: datetime, *, is_stored: bool
+    ) -> tuple[Scored, str | None]:
+        """As `score_all`, of one client."""
+        return self.score_all(world, [state], now, [is_stored])[0]
+
+    def score_all(
+        self, world: World, states: Sequence[ClientState], now: datetime, are_stored: Sequence[bool]
+    ) -> list[tuple[Scored, str | None]]:
+        """Score clients; never fails.
 
         Args:
-            world: The world of this request.
-            state: The client's state.
-            is_stored: Whether the state is the stored one, so that its version identifies it.
+            world: The world of these requests.
+            states: The clients' states.
+            now: The moment of the requests, aware.
+            are_stored: Whether each state is the stored one, so that its version identifies it.
 
         Returns:
-            The scores, and the cause when they are a fallback.
+            The scores of each, and the cause when they are a fallback.
         """
         ranking = world.ranking
-        if ranking.scorer is None:
-            return ranking.fallback, ranking.degraded
-        if state.profile is not None and not state.profile.is_profiling_allowed:
-            return ranking.scorer.population, None
-        scored = ranking.cache.get(state) if is_stored else None
-        if scored is not None:
-            return scored, None
+        scorer = ranking.scorer
+        if scorer is None:
+            return [(ranking.fallback, ranking.degraded)] * len(states)
+        found: list[tuple[Scored, str | None] | None] = []
+        missed: list[int] = []
+        marks: dict[int, int] = {}
+        for place, (state, is_stored) in enumerate(zip(states, are_stored, strict=True)):
+            scored: Scored | None = None
+            if state.profile is not None and not state.profile.is_profiling_allowed:
+                scored = scorer.population
+            elif is_stored:
+                marks[place] = scorer.mark(state, now)
+                scored = ranking.cache.get(state.client_id, marks[place])
+            if scored is None:
+                missed.append(place)
+            found.append(None if scored is None else (scored, None))
+        for place, answer in zip(missed, self._score_missed(world, states, missed, now), strict=True):
+            found[place] = answer
+            if place in marks and answer[1] is None:
+                ranking.cache.put(states[place].client_id, marks[place], answer[0])
+        return [answer for answer in found if answer is not None]
+
+    def _score_missed(
+        self, world: World, states: Sequence[ClientState], missed: Sequence[int], now: datetime
+    ) -> list[tuple[Scored, str | None]]:
+        """Score together; where that fails each alone, so that one client harms no other."""
+        ranking = world.ranking
+        if not missed or ranking.scorer is None:
+            return []
         try:
-            scored = ranking.scorer.score(state)
+            return [(one, None) for one in ranking.scorer.score_all([states[at] for at in missed], now)]
         except Exception as error:  # noqa: BLE001 -- whatever a model does, the client gets a list
+            if len(missed) > 1:
+                return [self._score_missed(world, states, [at], now)[0] for at in missed]
             log("scoring_failed", level=logging.ERROR, error=error, bundle=world.bundle_version)
-            return ranking.fallback, SCORING_FAILED
-        if is_stored:
-            ranking.cache.put(state, scored)
-        return scored, None
+            return [(ranking.fallback, SCORING_FAILED)]
 
     def evidence(
         self, world: World, scored: Scored, state: ClientState, positions: list[int]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from serving.ports import Clock, Store
 from serving.services.commit_queue import CommitQueue
+from serving.services.recommendation import Prepared, Query
+from serving.services.rounds import Rounds
 from serving.services.scoring import Scoring
 
 Value = TypeVar("Value")
@@ -29,12 +31,14 @@ class Services:
         commits: Writes.
         scoring: Models, catalogue and placements in force.
         clock: The time.
+        rounds: Gathers the requests for recommendations that arrive together.
     """
 
     store: Store
     commits: CommitQueue
     scoring: Scoring
     clock: Clock
+    rounds: Rounds[Query, Prepared] = field(default_factory=Rounds)
 
     async def read(self, query: Callable[[Argument], Value], argument: Argument) -> Value:
         """Run a read of the store: at once when it is embedded, else in a thread."""

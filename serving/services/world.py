@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from recsys.domain import Basis, ClientId, ClientState, HoldingsKind
 from recsys.features.builder import FeatureBuilder
 from recsys.models.base import ClientBatch, Evidence
 from recsys.models.popularity import popular_evidence
+from recsys.models.recommender import scoring_moment
 from serving.ports import ContentVersion, Store
 
 _NO_CURRENCY = "XXX"
@@ -28,60 +30,88 @@ class Scored:
 
     Attributes:
         estimate: By position of the catalogue.
-        batch: The client as the model read it; None in the cache, which would grow by half, and without
-            a model.
+        batch: The clients as the model read them; None in the cache, which would grow by half, and
+            without a model.
+        row: The client's row in `batch`.
         evidence: What was found out so far, by position; empty where the model has nothing to say.
     """
 
     estimate: Estimate
     batch: ClientBatch | None = None
+    row: int = 0
     evidence: dict[int, tuple[Evidence, ...]] = field(default_factory=dict)
 
 
 class BundleScorer:
-    """A bundle aligned with a catalogue."""
+    """A bundle aligned with a catalogue.
+
+    Attributes:
+        version: The bundle's.
+        features: Builds what models read of a client.
+        nobody: A client of whom nothing is known.
+        population: Its scores, at the bundle's as_of.
+    """
 
     def __init__(self, bundle: Bundle, catalogue: CompiledCatalogue) -> None:
         self.version = bundle.version
+        self.features = FeatureBuilder(catalogue.offers, bundle.population)
         self._recommender = bundle.recommender
+        main = bundle.recommender.main
+        self._is_timed = main.reads_past or main.reads_profiles
         self._alignment = Alignment(catalogue, self._recommender.offers)
         self.nobody = ClientState(ClientId(""))
-        self.population = self.score(self.nobody)
+        self.population = self.score(self.nobody, bundle.manifest.as_of)
 
-    def score(self, state: ClientState) -> Scored:
+    def score(self, state: ClientState, now: datetime) -> Scored:
         """Score one client for every offer of the catalogue."""
-        batch = ClientBatch.from_states((state,), self._recommender.offers)
+        return self.score_all((state,), now)[0]
+
+    def score_all(self, states: Sequence[ClientState], now: datetime) -> list[Scored]:
+        """Score clients, ≥1, for every offer of the catalogue."""
+        moment = scoring_moment(now)
+        batch = ClientBatch.from_states(states, self._recommender.offers, moment, self.features)
         prediction = self._recommender.predict(batch)
-        probabilities = self._alignment.align(prediction.probabilities[0])
-        scores = self._alignment.align(prediction.scores[0])
-        basis = prediction.bases[0]
-        estimate = Estimate(
-            probabilities=probabilities,
-            order=rank(probabilities, scores),
-            basis=basis,
-            target=self._recommender.target,
-            is_personalised=basis is not Basis.POPULATION,
-            is_unknown=self._alignment.is_unknown,
-        )
-        return Scored(estimate, batch)
+        found = []
+        for row, basis in enumerate(prediction.bases):
+            probabilities = self._alignment.align(prediction.probabilities[row])
+            estimate = Estimate(
+                probabilities=probabilities,
+                order=rank(probabilities, self._alignment.align(prediction.scores[row])),
+                basis=basis,
+                target=self._recommender.target,
+                is_personalised=basis is not Basis.POPULATION,
+                is_unknown=self._alignment.is_unknown,
+            )
+            found.append(Scored(estimate, batch, row))
+        return found
+
+    def mark(self, state: ClientState, now: datetime) -> int:
+        """What tells apart states that the models may score differently.
+
+        Models of holdings read profile and holdings: an impression is a new version of the state and leaves
+        both alone. Others may read everything, and the time by the hour.
+        """
+        if self._is_timed:
+            return hash((state.version, scoring_moment(now)))
+        return hash((state.profile, state.holdings))
 
     def explain(self, scored: Scored, state: ClientState, positions: list[int]) -> None:
         """Add to the scores' evidence what is true of these positions."""
         missing = [position for position in positions if position not in scored.evidence]
         columns = self._alignment.columns_of(missing)
-        scored.evidence.update(dict.fromkeys(missing, ()))
+        told: dict[int, tuple[Evidence, ...]] = dict.fromkeys(missing, ())
         if columns:
-            batch = scored.batch or ClientBatch.from_states((state,), self._recommender.offers)
+            batch, row = scored.batch, scored.row
+            if batch is None:
+                batch, row = ClientBatch.from_states((state,), self._recommender.offers), 0
             asked = np.array(list(columns.values()), dtype=np.int64)
-            found = self._recommender.explain(batch, 0, asked)
-            scored.evidence.update(zip(columns, found, strict=True))
+            found = self._recommender.explain(batch, row, asked)
+            told.update(zip(columns, found, strict=True))
+        scored.evidence.update(told)
 
 
 class ScoreCache:
-    """Scores by client, as long as what models read of it has not changed; the longest unused go first.
-
-    Models read profile and holdings. An impression is a new version of the state and leaves both alone.
-    """
+    """Scores by client, as long as what models read of it has not changed; the longest unused go first."""
 
     def __init__(self, max_clients: int) -> None:
         self._max_clients = max_clients
@@ -89,29 +119,24 @@ class ScoreCache:
         self.n_hits = 0
         self.n_misses = 0
 
-    def get(self, state: ClientState) -> Scored | None:
-        """The scores of this profile and these holdings."""
-        entry = self._scored.get(state.client_id)
-        if entry is None or entry[0] != _mark(state):
+    def get(self, client_id: str, mark: int) -> Scored | None:
+        """The scores of a client whose mark is still that; see `BundleScorer.mark`."""
+        entry = self._scored.get(client_id)
+        if entry is None or entry[0] != mark:
             self.n_misses += 1
             return None
         self.n_hits += 1
-        self._scored[state.client_id] = self._scored.pop(state.client_id)
+        self._scored[client_id] = self._scored.pop(client_id)
         return entry[1]
 
-    def put(self, state: ClientState, scored: Scored) -> None:
-        """Keep the scores of a state."""
+    def put(self, client_id: str, mark: int, scored: Scored) -> None:
+        """Keep the scores of a client."""
         if self._max_clients == 0:
             return
-        self._scored.pop(state.client_id, None)
+        self._scored.pop(client_id, None)
         if len(self._scored) >= self._max_clients:
             del self._scored[next(iter(self._scored))]
-        self._scored[state.client_id] = (_mark(state), replace(scored, batch=None))
-
-
-def _mark(state: ClientState) -> int:
-    """What tells apart states that models may score differently."""
-    return hash((state.profile, state.holdings))
+        self._scored[client_id] = (mark, Scored(scored.estimate, evidence=scored.evidence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +221,15 @@ def build_ranking(
     """
     counts = store.holder_counts()
     n_holders = np.array([counts.get(offer_id, 0) for offer_id in catalogue.offer_ids], dtype=np.int64)
+    scorer = None if bundle is None else BundleScorer(bundle, catalogue)
     return Ranking(
         bundle=bundle,
         bundle_fault=bundle_fault,
         fallback=Scored(fallback_estimate(catalogue, counts)),
         popular={position: (one,) for position, one in popular_evidence(n_holders).items()},
         cache=ScoreCache(cache_size),
-        features=FeatureBuilder(catalogue.offers, None if bundle is None else bundle.population),
-        scorer=None if bundle is None else BundleScorer(bundle, catalogue),
+        features=FeatureBuilder(catalogue.offers) if scorer is None else scorer.features,
+        scorer=scorer,
         degraded=bundle_fault,
     )
 

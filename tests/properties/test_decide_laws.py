@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.decision.arbitration import Alignment, Estimate, fallback_estimate, rank
+from recsys.decision.availability import Restrictions
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.conditions.facts import Moment
-from recsys.decision.decide import Ask, Decision, Situation, decide, judge, list_refusals
+from recsys.decision.decide import Decision, decide, decide_all, judge, list_refusals
 from recsys.decision.engine import Engine
 from recsys.decision.policy.policy import Policy
 from recsys.decision.refusals import RefusalStage
 from recsys.decision.rulebook import NO_RULE
+from recsys.decision.situation import Ask, Situation
 from recsys.domain import (
     Basis,
     ClientId,
@@ -309,3 +311,35 @@ def test_an_offer_goes_to_the_first_list_that_takes_it() -> None:
     refused = {one.offer_id: one.rule.rule_id for one in list_refusals(decision.slates[1], engine)}
     assert refused == {"a": "shown_above", "b": "placement_kind", "c": "placement_kind"}
     assert {one.stage for one in list_refusals(decision.slates[1], engine)} == {RefusalStage.PLACEMENT}
+
+
+restrictions = st.builds(
+    Restrictions,
+    suspended_suppliers=st.sampled_from([frozenset(), frozenset({"s-1"})]),
+    spending_limit_minor=st.sampled_from([None, 0, 500]),
+)
+
+
+@QUICK
+@given(offers(), st.lists(st.tuples(situations(), restrictions), min_size=1, max_size=5), policies())
+def test_requests_decided_together_are_decided_as_if_each_were_alone(
+    found: tuple[Offer, ...], asked: list[tuple[Situation, Restrictions]], policy: Policy
+) -> None:
+    engine = Engine(CompiledCatalogue(found), policy)
+    together = [replace(situation, restrictions=limits) for situation, limits in asked]
+    estimate = estimate_for(engine.catalogue)
+    for situation, decision in zip(
+        together, decide_all(together, [estimate] * len(together), engine), strict=True
+    ):
+        alone = decide(situation, estimate, engine)
+        assert (decision.decided_at, decision.valid_until) == (alone.decided_at, alone.valid_until)
+        for slate, other in zip(decision.slates, alone.slates, strict=True):
+            assert (slate.placement_id, slate.seed, slate.slots) == (
+                other.placement_id,
+                other.seed,
+                other.slots,
+            )
+            assert slate.candidates.tolist() == other.candidates.tolist()
+            assert slate.verdicts.numbers.tolist() == other.verdicts.numbers.tolist()
+            assert slate.is_weighed_personally == other.is_weighed_personally
+            assert np.array_equal(np.array(slate.factors), np.array(other.factors))

@@ -40,6 +40,13 @@ def arbitration(**spec: Any) -> Arbitration:
     return Arbitration(CATALOGUE, ArbitrationSpec.model_validate(spec))
 
 
+def of_one(of: Arbitration, estimated: Any, changes: Any, quantities: Any, truth: Any = None) -> Factors:
+    """The factors of one client."""
+    told = np.zeros(len(of.conditions), dtype=bool) if truth is None else np.array(truth)
+    found = of.factors(*[np.asarray(each)[None] for each in (estimated, changes, told, quantities)])
+    return Factors(*[factor[0] for factor in found])
+
+
 def factors(
     of: Arbitration,
     changes: dict[str, Change] | None = None,
@@ -51,7 +58,7 @@ def factors(
         codes[AT[name]] = CODES[change]
     for name, quantity in (quantities or {}).items():
         numbers[AT[name]] = quantity
-    return of.factors(P, codes, None if truth is None else np.array(truth), numbers)
+    return of_one(of, P, codes, numbers, truth)
 
 
 def test_value_is_the_margin_over_the_median_capped_and_shared_by_a_need_group() -> None:
@@ -74,14 +81,14 @@ def test_a_margin_nobody_knows_has_the_mean_of_those_known_in_its_group() -> Non
         [offer("a", 100, "g"), offer("b", None, "g"), offer("c", 300), offer("d", None, "h")]
     )
     of = Arbitration(catalogue, ArbitrationSpec())
-    found = of.factors(np.ones(4), np.zeros(4, dtype=np.int8), None, np.zeros(4, dtype=np.int64)).value
+    found = of_one(of, np.ones(4), np.zeros(4, dtype=np.int8), np.zeros(4, dtype=np.int64)).value
     assert found.tolist() == [0.5, 0.5, 1.5, 1.0]
 
 
 def test_without_margins_the_value_is_one() -> None:
     catalogue = CompiledCatalogue([offer("a", None), offer("b", None)])
     of = Arbitration(catalogue, ArbitrationSpec())
-    found = of.factors(np.ones(2), np.zeros(2, dtype=np.int8), None, np.zeros(2, dtype=np.int64))
+    found = of_one(of, np.ones(2), np.zeros(2, dtype=np.int8), np.zeros(2, dtype=np.int64))
     assert found.value.tolist() == [1.0, 1.0]
 
 
@@ -128,7 +135,7 @@ def test_editions_of_one_group_share_what_a_step_up_adds() -> None:
     for is_shared, values in ((True, [1.0, 3.0]), (False, [0.5, 4.5])):
         spec = ArbitrationSpec.model_validate({"value": {"share_in_need_groups": is_shared}})
         of = Arbitration(catalogue, spec)
-        assert of.factors(np.ones(4), changes, None, quantities).value[[1, 3]].tolist() == values
+        assert of_one(of, np.ones(4), changes, quantities).value[[1, 3]].tolist() == values
 
 
 def test_margins_in_money_are_the_offers_own() -> None:
@@ -150,7 +157,7 @@ def test_an_upgrade_from_what_nobody_knows_the_margin_of_is_worth_one() -> None:
     changes = np.array([CODES[Change.UPGRADE], 0, 0], dtype=np.int8)
     quantities = np.array([0, 1, 0])
     of = Arbitration(catalogue, ArbitrationSpec())
-    assert of.factors(np.ones(3), changes, None, quantities).value.tolist() == [1.0, 1.0, 0.5]
+    assert of_one(of, np.ones(3), changes, quantities).value.tolist() == [1.0, 1.0, 0.5]
 
 
 def test_a_horizon_is_refused_with_its_cure() -> None:
@@ -203,4 +210,4 @@ def test_each_factor_can_be_switched_off(name: str) -> None:
 
 def test_equal_priorities_stand_in_the_order_of_the_estimate() -> None:
     tie_break = np.array([3, 1, 0, 2], dtype=np.int32)
-    assert Arbitration.order(np.array([0.5, 0.5, 0.9, 0.5]), tie_break).tolist() == [2, 3, 1, 0]
+    assert Arbitration.orders(np.array([[0.5, 0.5, 0.9, 0.5]]), tie_break[None]).tolist() == [[2, 3, 1, 0]]

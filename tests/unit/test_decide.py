@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 
 from recsys.decision.arbitration import Estimate, rank
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.decide import Ask, Decision, Situation, decide, list_refusals
+from recsys.decision.decide import Decision, decide, list_refusals
 from recsys.decision.engine import Engine
 from recsys.decision.policy.read import policy_from_documents
+from recsys.decision.situation import Ask, Situation
 from recsys.domain import (
     Basis,
     ClientId,
@@ -89,6 +91,16 @@ def test_with_profiling_off_the_clients_data_order_nothing() -> None:
         assert not decided(engine, state, values).slates[0].is_weighed_personally
     assert decided(engine, client(stage=Stage.AT_RISK), values).slates[0].is_weighed_personally
     assert not decided(engine, client(stage=Stage.GROWTH), values).slates[0].is_weighed_personally
+
+
+def test_with_profiling_off_no_weight_counts_that_reads_what_the_client_holds() -> None:
+    weights = "context_weights: [{id: added, when: {holds: {offers: [a]}}, offers: [c], weight: 300}]"
+    engine = engine_of({"arbitration.yaml": weights})
+    holding = (Holding("h", OfferId("a"), NOW),)
+    for is_allowed, order in ((True, ["c", "b"]), (False, ["b", "c"])):
+        state = replace(client(is_profiling_allowed=is_allowed), holdings=holding)
+        assert shown(engine, state, {"b": 0.2, "c": 0.1}) == [order]
+        assert decided(engine, state, {}).slates[0].is_weighed_personally == is_allowed
 
 
 def test_with_profiling_off_what_cannot_be_had_stays_refused_and_softer_rules_read_nothing() -> None:

@@ -172,7 +172,7 @@ class ConditionSet:
         moment_before = each[0]
         today, context = self._read_moment(moment_before)
         for state, moment in zip(states, each, strict=True):
-            if moment is not moment_before:
+            if moment is not moment_before and moment != moment_before:
                 moment_before, today_before = moment, today
                 today, context = self._read_moment(moment)
                 if today != today_before:

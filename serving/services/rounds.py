@@ -1,0 +1,94 @@
+"""Rounds: requests that arrive together are answered together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from recsys.errors import StoreUnavailableError
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+Work = Callable[[Sequence[Question]], Awaitable[Sequence[Answer | Exception]]]
+"""Answers questions, in their order; an exception is the answer to one question alone."""
+
+
+class Rounds(Generic[Question, Answer]):
+    """Gathers what is asked until the event loop has read all that had arrived.
+
+    A round begins with the first turn of the loop that brings no further question: a lone question waits for
+    one empty turn. Under load a round grows by itself, and what it costs grows slower than the number of its
+    questions.
+
+    Args:
+        at_most: Questions of one round, ≥1; so long does nobody else get a turn.
+    """
+
+    def __init__(self, at_most: int = 16) -> None:
+        self._at_most = at_most
+        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._n_seen = 0
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def ask(self, question: Question, work: Work[Question, Answer]) -> Answer:
+        """The answer to a question.
+
+        Args:
+            question: The question.
+            work: What answers the questions of a round; the same for all who ask here.
+
+        Raises:
+            Exception: Whatever `work` raises, or answers, to the question.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._gather, work)
+        self._waiting.append((question, future))
+        return await future
+
+    def _gather(self, work: Work[Question, Answer]) -> None:
+        """Begin a round, or wait another turn while questions come in and there is room."""
+        n_waiting = len(self._waiting)
+        if self._n_seen < n_waiting < self._at_most:
+            self._n_seen = n_waiting
+            asyncio.get_running_loop().call_soon(self._gather, work)
+        else:
+            self._n_seen = 0
+            self._begin(work)
+
+    def _begin(self, work: Work[Question, Answer]) -> None:
+        asked, self._waiting = self._waiting[: self._at_most], self._waiting[self._at_most :]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._gather, work)
+        task = asyncio.create_task(_answer(asked, work))
+        self._running.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._running.discard)
+
+
+async def _answer(
+    asked: Sequence[tuple[Question, asyncio.Future[Answer]]], work: Work[Question, Answer]
+) -> None:
+    for (_, future), answer in zip(asked, await _answers([one for one, _ in asked], work), strict=True):
+        if future.done():  # who asked has gone
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+async def _answers(
+    questions: Sequence[Question], work: Work[Question, Answer]
+) -> Sequence[Answer | Exception]:
+    """The answers; where the whole round fails, each question is answered by itself."""
+    try:
+        return await work(questions)
+    except StoreUnavailableError as error:
+        return [error] * len(questions)  # no question is to blame, and none would fare better alone
+    except Exception as error:  # noqa: BLE001 -- one question must not spoil the answers to the others
+        if len(questions) == 1:
+            return [error]
+    alone = await asyncio.gather(*[_answers([one], work) for one in questions])
+    return [answer for [answer] in alone]

@@ -1,0 +1,91 @@
+"""Rounds: who asks together is answered together, and nobody pays for another's question."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from recsys.errors import StoreUnavailableError
+from serving.services.rounds import Rounds
+
+
+class Clerk:
+    """Answers with the square; notes its rounds."""
+
+    def __init__(self, *, fails_on: int | None = None) -> None:
+        self.rounds: list[list[int]] = []
+        self._fails_on = fails_on
+
+    async def answer(self, questions: Sequence[int]) -> list[int | Exception]:
+        """The squares; a question below 0 has none."""
+        self.rounds.append(list(questions))
+        if self._fails_on in questions:
+            raise RuntimeError("the clerk fell over")
+        return [one * one if one >= 0 else ValueError(f"{one} is below 0") for one in questions]
+
+
+def ask(clerk: Clerk, questions: Sequence[int], at_most: int = 16) -> list[int | BaseException]:
+    async def run() -> list[int | BaseException]:
+        rounds: Rounds[int, int] = Rounds(at_most)
+        asked = [rounds.ask(one, clerk.answer) for one in questions]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def test_what_is_asked_in_one_turn_is_one_round_in_its_order() -> None:
+    clerk = Clerk()
+    assert ask(clerk, [3, 1, 2]) == [9, 1, 4]
+    assert clerk.rounds == [[3, 1, 2]]
+
+
+def test_a_round_has_a_longest_length() -> None:
+    clerk = Clerk()
+    assert ask(clerk, range(5), at_most=2) == [0, 1, 4, 9, 16]
+    assert clerk.rounds == [[0, 1], [2, 3], [4]]
+
+
+def test_an_error_is_the_answer_to_one_question_alone() -> None:
+    first, wrong, last = ask(Clerk(), [3, -1, 2])
+    assert (first, last) == (9, 4)
+    assert isinstance(wrong, ValueError)
+
+
+def test_a_round_that_fails_is_answered_one_by_one() -> None:
+    clerk = Clerk(fails_on=1)
+    first, failed, last = ask(clerk, [3, 1, 2])
+    assert (first, last) == (9, 4)
+    assert isinstance(failed, RuntimeError)
+    assert clerk.rounds == [[3, 1, 2], [3], [1], [2]]
+
+
+def test_a_store_that_is_away_is_not_asked_again_for_each_question() -> None:
+    rounds: list[int] = []
+
+    async def fail(questions: Sequence[int]) -> list[int | Exception]:
+        rounds.append(len(questions))
+        raise StoreUnavailableError("the database is away")
+
+    async def run() -> list[int | BaseException]:
+        desk: Rounds[int, int] = Rounds()
+        return await asyncio.gather(*[desk.ask(one, fail) for one in range(3)], return_exceptions=True)
+
+    assert all(isinstance(answer, StoreUnavailableError) for answer in asyncio.run(run()))
+    assert rounds == [3]
+
+
+def test_who_goes_away_is_not_missed() -> None:
+    async def run() -> int:
+        rounds: Rounds[int, int] = Rounds()
+        clerk = Clerk()
+        gone = asyncio.create_task(rounds.ask(2, clerk.answer))
+        stays = asyncio.create_task(rounds.ask(3, clerk.answer))
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        return await stays
+
+    assert asyncio.run(run()) == 9
