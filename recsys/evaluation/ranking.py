@@ -144,7 +144,7 @@ def ndcg(hits: Hits) -> FloatArray:
     """
     discounts = 1.0 / np.log2(np.arange(2, hits.k + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])
-    return _divide(hits.is_relevant @ discounts, ideal[np.minimum(hits.n_relevant, hits.k)])
+    return divide_or_nan(hits.is_relevant @ discounts, ideal[np.minimum(hits.n_relevant, hits.k)])
 
 
 def recall(hits: Hits) -> FloatArray:
@@ -161,7 +161,7 @@ def recall(hits: Hits) -> FloatArray:
         >>> recall(Hits(np.array([[False, True]]), np.array([4])))
         array([0.25])
     """
-    return _divide(hits.is_relevant.sum(axis=1), hits.n_relevant)
+    return divide_or_nan(hits.is_relevant.sum(axis=1), hits.n_relevant)
 
 
 def precision(hits: Hits) -> FloatArray:
@@ -178,7 +178,7 @@ def precision(hits: Hits) -> FloatArray:
         >>> precision(Hits(np.array([[False, True, False, False]]), np.array([1])))
         array([0.25])
     """
-    return _divide(hits.is_relevant.sum(axis=1) / hits.k, np.minimum(hits.n_relevant, 1))
+    return divide_or_nan(hits.is_relevant.sum(axis=1) / hits.k, np.minimum(hits.n_relevant, 1))
 
 
 def average_precision(hits: Hits) -> FloatArray:
@@ -197,7 +197,7 @@ def average_precision(hits: Hits) -> FloatArray:
     """
     precisions = np.cumsum(hits.is_relevant, axis=1) / np.arange(1, hits.k + 1)
     total = (precisions * hits.is_relevant).sum(axis=1)
-    return _divide(total, np.minimum(hits.n_relevant, hits.k))
+    return divide_or_nan(total, np.minimum(hits.n_relevant, hits.k))
 
 
 def reciprocal_rank(hits: Hits) -> FloatArray:
@@ -215,7 +215,7 @@ def reciprocal_rank(hits: Hits) -> FloatArray:
         array([0.5])
     """
     first = hits.is_relevant.argmax(axis=1) + 1
-    return _divide(hits.is_relevant.any(axis=1) / first, np.minimum(hits.n_relevant, 1))
+    return divide_or_nan(hits.is_relevant.any(axis=1) / first, np.minimum(hits.n_relevant, 1))
 
 
 def hit_rate(hits: Hits) -> FloatArray:
@@ -230,7 +230,124 @@ def hit_rate(hits: Hits) -> FloatArray:
         >>> hit_rate(Hits(np.array([[False, True], [False, False]]), np.array([3, 1])))
         array([1., 0.])
     """
-    return _divide(hits.is_relevant.max(axis=1), np.minimum(hits.n_relevant, 1))
+    return divide_or_nan(hits.is_relevant.max(axis=1), np.minimum(hits.n_relevant, 1))
+
+
+def take_slots(values: NDArray[np.generic], ranked: IntArray) -> FloatArray:
+    """What belongs to the offer in each slot; 0 in an empty slot.
+
+    Args:
+        values: A number for each client and offer, such as a probability, shape (n_clients, n_offers).
+        ranked: Columns, shape (n_clients, k); `EMPTY_SLOT` = nothing there.
+
+    Returns:
+        Shape (n_clients, k).
+
+    Example:
+        >>> take_slots(np.array([[0.1, 0.2, 0.3]]), np.array([[2, 0, -1]]))
+        array([[0.3, 0.1, 0. ]])
+    """
+    taken = np.take_along_axis(values, np.maximum(ranked, 0), axis=1)
+    return np.where(ranked != EMPTY_SLOT, taken, 0.0)
+
+
+def slot_pairs(ranked: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """The (client, offer) pairs that lists hold, client by client in the order of the slots.
+
+    Args:
+        ranked: Columns, shape (n_clients, k); `EMPTY_SLOT` = nothing there.
+
+    Returns:
+        Rows, columns and slots (from 1), each of shape (n_filled,).
+
+    Example:
+        >>> slot_pairs(np.array([[2, -1], [0, 1]]))
+        (array([0, 1, 1]), array([2, 0, 1]), array([1, 1, 2]))
+    """
+    rows, slots = np.nonzero(ranked != EMPTY_SLOT)
+    return rows, ranked[rows, slots], slots + 1
+
+
+def margin_at_k(
+    chances: NDArray[np.generic], ranked: IntArray, margins_minor: NDArray[np.generic]
+) -> FloatArray:
+    """What a list of k slots earns.
+
+    ``margin = Σ_{j≤k} chance_j · margin_minor(offer in slot j)``. With the true probabilities of a made-up
+    operator as chances it is the expected margin, with outcomes (0 or 1) the margin that followed.
+
+    Args:
+        chances: Probability or outcome of the offer in each slot, 0–1, shape (n_clients, k); see `take_slots`
+            and `Hits.is_relevant`.
+        ranked: Columns, shape (n_clients, k); `EMPTY_SLOT` = nothing there, which earns nothing.
+        margins_minor: Expected margin a month of each offer, minor units, shape (n_offers,).
+
+    Returns:
+        Minor units per client, shape (n_clients,): defined for every client, 0 where nothing is wanted.
+
+    Example:
+        One in ten of 5000 and one in two of 200.
+
+        >>> margin_at_k(np.array([[0.1, 0.5, 0.0]]), np.array([[1, 0, -1]]), np.array([200, 5000]))
+        array([600.])
+    """
+    margins = np.where(ranked != EMPTY_SLOT, margins_minor[ranked], 0)
+    earned: FloatArray = (chances * margins).sum(axis=1)
+    return earned
+
+
+def pr_auc_by_offer(scores: FloatArray, relevant: sparse.csr_array) -> FloatArray:
+    """Area under the precision-recall curve of each offer, over all clients: "which clients for this offer".
+
+    ``PR-AUC = Σ_t (recall_t − recall_{t−1}) · precision_t`` over the distinct scores *t* from the highest
+    down (average precision, no interpolation): clients with equal scores enter together, so their order in
+    the data changes nothing. A ranking at random gives about the share of clients that took the offer.
+
+    Args:
+        scores: Comparable across clients, shape (n_clients, n_offers); minus infinity = this client is no
+            candidate for this offer, whatever `relevant` says.
+        relevant: Who took what, as a pattern, clients_by_offers; its values are not read.
+
+    Returns:
+        One value per offer, 0–1, shape (n_offers,); NaN where no candidate took the offer.
+
+    Raises:
+        ValueError: Shapes differ, or a score is NaN.
+
+    Source:
+        The definition of scikit-learn's ``average_precision_score``.
+
+    Example:
+        The takers stand at 1 and 3 of four: 1/2 · 1/1 + 1/2 · 2/3.
+
+        >>> scores = np.array([[0.9], [0.8], [0.7], [0.1]])
+        >>> pr_auc_by_offer(scores, sparse.csr_array(np.array([[1], [0], [1], [0]]))).round(4)
+        array([0.8333])
+    """
+    if scores.shape != relevant.shape:
+        raise ValueError(f"scores are {scores.shape}, relevant is {relevant.shape}, must be the same")
+    if np.isnan(scores).any():
+        raise ValueError("scores hold NaN, which has no place in an order")
+    takers = sparse.csc_array(relevant)
+    takers.sum_duplicates()
+    return np.array(
+        [
+            _pr_auc(scores[:, column], takers.indices[start:end])
+            for column, (start, end) in enumerate(zip(takers.indptr[:-1], takers.indptr[1:], strict=True))
+        ]
+    )
+
+
+def _pr_auc(scores: FloatArray, takers: IntArray) -> float:
+    """Average precision of one offer; reads the order at its takers only, the others are just counted."""
+    taken = np.sort(scores[takers])
+    taken = taken[taken > -np.inf]
+    if len(taken) == 0:
+        return float("nan")
+    candidates = np.sort(scores)
+    n_as_good = len(candidates) - np.searchsorted(candidates, taken, side="left")
+    n_takers_as_good = len(taken) - np.searchsorted(taken, taken, side="left")
+    return float((n_takers_as_good / n_as_good).mean())
 
 
 RANKING_METRICS: Mapping[str, Callable[[Hits], FloatArray]] = MappingProxyType(
@@ -245,8 +362,13 @@ RANKING_METRICS: Mapping[str, Callable[[Hits], FloatArray]] = MappingProxyType(
 )
 
 
-def _divide(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> FloatArray:
-    """The quotient; NaN where the denominator is 0."""
-    quotient = np.full(len(numerator), np.nan)
+def divide_or_nan(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> FloatArray:
+    """The quotient; NaN where the denominator is not above 0.
+
+    Example:
+        >>> divide_or_nan(np.array([1, 1]), np.array([2, 0]))
+        array([0.5, nan])
+    """
+    quotient = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=quotient, where=np.greater(denominator, 0))
     return quotient

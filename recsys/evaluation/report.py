@@ -1,23 +1,22 @@
-"""The result of an evaluation as plain data: pooled estimates, one row per client, curves for plots."""
+"""The result of an evaluation as plain data: estimates, tests, rows by client, tables behind every plot."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
-import numpy as np
 import orjson
 import polars as pl
 from pydantic import Field
-from scipy import sparse
 
 from recsys.config import RunConfig
-from recsys.evaluation.intervals import Estimate, bootstrap_means, jackknife_coverage
-from recsys.evaluation.ranking import RANKING_METRICS, Hits
-from recsys.models.base import FloatArray, IntArray
+from recsys.domain import Target
+from recsys.evaluation.intervals import Estimate
+from recsys.evaluation.ranking import RANKING_METRICS
 
-METRICS = (*RANKING_METRICS, "coverage")
+SIMPLE_MODELS = ("popularity", "trend", "ease")
+"""What a recipe has to beat: where one of these is as good, it ships."""
 
 
 class EvaluationConfig(RunConfig):
@@ -25,8 +24,9 @@ class EvaluationConfig(RunConfig):
 
     Attributes:
         models: Model names or recipe files.
-        cuts: Instants at which models are fitted; results are pooled over them.
+        cuts: Instants at which clients are judged; results are pooled over them.
         horizon_days: Days after a cut that count as truth.
+        embargo_days: Days before a cut of which models know nothing.
         k: Length of the list.
         seed: Root seed of every random draw.
         n_resamples: Number of bootstrap resamples.
@@ -35,6 +35,7 @@ class EvaluationConfig(RunConfig):
     models: tuple[str, ...] = Field(min_length=1)
     cuts: tuple[datetime, ...] = Field(min_length=1)
     horizon_days: int = Field(ge=1)
+    embargo_days: int = Field(default=0, ge=0)
     k: int = Field(ge=1)
     seed: int = Field(ge=0)
     n_resamples: int = Field(ge=1)
@@ -49,12 +50,49 @@ class Subject:
         time_zone: Days of the dataset are days of this zone.
         data_digest: Digest of the data.
         config_digest: Digest of the configuration and of the recipes it names.
+        currency: ISO code of amounts; XXX = there are none.
     """
 
     title: str
     time_zone: str
     data_digest: str
     config_digest: str
+    currency: str = "XXX"
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """One model against another on the same clients.
+
+    Attributes:
+        model: The one in question.
+        baseline: What it is held against.
+        metric: What was measured.
+        value: What the model reached.
+        baseline_value: What the baseline reached.
+        difference: The model minus the baseline, with the interval of the paired permutation test.
+        bootstrap: The same with the interval of the paired bootstrap.
+        p: Of the two-sided permutation test that they do not differ.
+        adjusted_p: The same after Holm, for all contrasts of one table.
+        detectable: Smallest true difference that a test like this shows with 80 % probability.
+        n_clients: Number of (client, cut) pairs behind it.
+        dimension: What clients are told apart by; empty = everybody.
+        segment: Which of them.
+    """
+
+    model: str
+    baseline: str
+    metric: str
+    value: float
+    baseline_value: float
+    difference: Estimate
+    bootstrap: Estimate
+    p: float
+    adjusted_p: float
+    detectable: float
+    n_clients: int
+    dimension: str = ""
+    segment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +103,17 @@ class EvaluationResult:
         config: What was asked.
         subject: What was evaluated.
         estimates: Estimate by model and metric, pooled over the cuts; every (client, cut) counts once.
-        n_clients: Number of distinct clients judged.
-        n_rows: Number of (client, cut) pairs judged.
-        per_client: One row per model, cut and client: cut, client_id, model, unit, n_relevant, metrics.
-        by_cut: One row per model and cut: NDCG with its interval.
-        by_length: One row per model and list length up to k: NDCG and recall.
+        n_clients: Number of distinct clients judged by ranking metrics: those that connected something.
+        n_rows: Number of their (client, cut) pairs.
+        n_observed: Number of (client, cut) pairs of everybody observed.
+        per_client: One row per model, cut and client judged: cut, client_id, model, unit, n_relevant,
+            metrics, and the segments.
+        contrasts: Every model against the best simple one, by NDCG.
+        verdict: One sentence on that.
+        missing: Why a figure is absent, by figure.
+        targets: What each model's probabilities are probabilities of, where it gives them; two where the cuts
+            differ in that.
+        tables: What is plotted, by name.
     """
 
     config: EvaluationConfig
@@ -77,9 +121,23 @@ class EvaluationResult:
     estimates: Mapping[str, Mapping[str, Estimate]]
     n_clients: int
     n_rows: int
+    n_observed: int
     per_client: pl.DataFrame
-    by_cut: pl.DataFrame
-    by_length: pl.DataFrame
+    contrasts: tuple[Contrast, ...] = ()
+    verdict: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that any model has, ranking metrics first."""
+        found = dict.fromkeys(metric for metrics in self.estimates.values() for metric in metrics)
+        return (*RANKING_METRICS, *(metric for metric in found if metric not in RANKING_METRICS))
+
+    def ranking(self) -> list[str]:
+        """Names of the models, best NDCG first; equal ones by name."""
+        return sorted(self.estimates, key=lambda name: (-self.estimates[name]["ndcg"].value, name))
 
     def to_json(self) -> str:
         """The result as one JSON object, the content of ``metrics.json``."""
@@ -91,111 +149,18 @@ class EvaluationResult:
                 },
                 "n_clients": self.n_clients,
                 "digests": {"data": self.subject.data_digest, "config": self.subject.config_digest},
+                "verdict": self.verdict,
+                "contrasts": [asdict(contrast) for contrast in self.contrasts],
+                "missing": self.missing,
+                "targets": self.targets,
                 "n_client_cuts": self.n_rows,
+                "n_observed_client_cuts": self.n_observed,
                 "cuts": self.config.cuts,
+                "time_zone": self.subject.time_zone,
                 "horizon_days": self.config.horizon_days,
+                "embargo_days": self.config.embargo_days,
                 "k": self.config.k,
                 "seed": self.config.seed,
                 "n_resamples": self.config.n_resamples,
             }
         ).decode()
-
-
-@dataclass(frozen=True, slots=True)
-class ModelLists:
-    """What one model recommended, pooled over the cuts.
-
-    Attributes:
-        hits: The lists against the truth.
-        recommended: Rows by (cut, offer): an offer counts anew at every cut.
-    """
-
-    hits: Hits
-    recommended: sparse.csr_array
-
-
-def summarise(
-    subject: Subject, config: EvaluationConfig, rows: pl.DataFrame, lists: Mapping[str, ModelLists]
-) -> EvaluationResult:
-    """Measure every model's lists, pooled over the cuts.
-
-    Args:
-        subject: What was evaluated.
-        config: What was asked.
-        rows: The (cut, client) pairs judged, in the order of the lists: cut, client_id, unit, n_relevant.
-        lists: What each model recommended, by name.
-
-    Returns:
-        The result; models keep their order.
-    """
-    per_client = pl.concat([_model_rows(rows, name, found.hits) for name, found in lists.items()])
-    return EvaluationResult(
-        config=config,
-        subject=subject,
-        estimates=_estimates(lists, _unit_codes(rows), config),
-        n_clients=rows["client_id"].n_unique(),
-        n_rows=len(rows),
-        per_client=per_client,
-        by_cut=_by_cut(per_client, config),
-        by_length=_by_length(lists),
-    )
-
-
-def _model_rows(rows: pl.DataFrame, name: str, hits: Hits) -> pl.DataFrame:
-    metrics = [pl.Series(metric, measure(hits)) for metric, measure in RANKING_METRICS.items()]
-    named = rows.with_columns(pl.lit(name).alias("model"), *metrics)
-    return named.select("cut", "client_id", "model", "unit", "n_relevant", *RANKING_METRICS)
-
-
-def _estimates(
-    lists: Mapping[str, ModelLists], units: IntArray, config: EvaluationConfig
-) -> dict[str, dict[str, Estimate]]:
-    """Every metric of every model on the same resamples."""
-    values = np.column_stack(
-        [measure(found.hits) for found in lists.values() for measure in RANKING_METRICS.values()]
-    )
-    means = iter(_bootstrap(values, units, config))
-    return {
-        name: {metric: next(means) for metric in RANKING_METRICS}
-        | {"coverage": jackknife_coverage(found.recommended, units)}
-        for name, found in lists.items()
-    }
-
-
-def _bootstrap(values: FloatArray, units: IntArray, config: EvaluationConfig) -> list[Estimate]:
-    rng = np.random.default_rng(config.seed)
-    return bootstrap_means(values, units, rng, n_resamples=config.n_resamples)
-
-
-def _by_cut(per_client: pl.DataFrame, config: EvaluationConfig) -> pl.DataFrame:
-    rows = []
-    for (cut, model), group in per_client.group_by(["cut", "model"], maintain_order=True):
-        [ndcg] = _bootstrap(group.select("ndcg").to_numpy(), _unit_codes(group), config)
-        rows.append((cut, model, ndcg.value, ndcg.low, ndcg.high))
-    return pl.DataFrame(rows, schema=["cut", "model", "ndcg", "low", "high"], orient="row")
-
-
-def _by_length(lists: Mapping[str, ModelLists]) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            (
-                name,
-                k,
-                float(RANKING_METRICS["ndcg"](found.hits.cut(k)).mean()),
-                float(RANKING_METRICS["recall"](found.hits.cut(k)).mean()),
-            )
-            for name, found in lists.items()
-            for k in _lengths(found.hits.k)
-        ],
-        schema=["model", "k", "ndcg", "recall"],
-        orient="row",
-    )
-
-
-def _lengths(k: int) -> list[int]:
-    """Lengths up to k for a curve, at most thirty of them: each costs as much as the whole metric."""
-    return sorted({round(float(length)) for length in np.geomspace(1, k, num=30)})
-
-
-def _unit_codes(rows: pl.DataFrame) -> IntArray:
-    return rows["unit"].rank("dense").to_numpy().astype(np.int64) - 1

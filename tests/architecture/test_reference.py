@@ -9,6 +9,7 @@ import pytest
 from serving.app import create_app
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
+from training.pipelines.evaluation.words import EVERYBODY_WORDS, LIST_WORDS, RANKING_WORDS, calibration_words
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +31,16 @@ def test_every_endpoint_is_documented(reference: str) -> None:
         if f"`{verb.upper()} {path}`" not in reference
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *RANKING_WORDS,
+        *EVERYBODY_WORDS,
+        *LIST_WORDS,
+        *(name.removeprefix("adoption_") for name in calibration_words("adoption")),
+    ],
+)
+def test_every_figure_of_an_evaluation_is_documented(root_dir: Path, name: str) -> None:
+    assert f"`{name}`" in (root_dir / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")

@@ -1,6 +1,8 @@
-"""Our metrics against scikit-learn, where the definitions agree.
+"""Our metrics against other libraries, where the definitions agree.
 
-Oracle: scikit-learn (``sklearn.metrics``). Its precision-recall family knows no list length, so average
+Oracles: scikit-learn (``sklearn.metrics``), run here, and ranx 0.3.21, whose figures are stored below with
+the rule that makes its input. ranx divides average precision by |R| even where the list is shorter, so it is
+compared on whole rankings. scikit-learn's precision-recall family knows no list length, so average
 precision and the reciprocal rank are compared on whole rankings (k = number of offers), and its top-k
 accuracy knows one right answer per row, so the hit rate is compared on clients with one relevant offer.
 """
@@ -13,11 +15,13 @@ from scipy import sparse
 from sklearn import metrics as oracle
 
 from recsys.evaluation.ranking import (
+    RANKING_METRICS,
     Hits,
     average_precision,
     find_hits,
     hit_rate,
     ndcg,
+    pr_auc_by_offer,
     precision,
     rank_top_k,
     recall,
@@ -102,3 +106,49 @@ def test_hit_rate_of_one_relevant_offer(scores: np.ndarray, k: int) -> None:
     hits = hits_at(scores, np.eye(N_OFFERS, dtype=int)[relevant], k)
     expected = oracle.top_k_accuracy_score(relevant, scores, k=k, labels=np.arange(N_OFFERS))
     assert hit_rate(hits).mean() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("decimals", [9, 1], ids=["no ties", "scores full of ties"])
+def test_pr_auc_by_offer(scores: np.ndarray, relevance: np.ndarray, decimals: int) -> None:
+    rounded = scores.round(decimals)
+    expected = [oracle.average_precision_score(*pair) for pair in zip(relevance.T, rounded.T, strict=True)]
+    found = pr_auc_by_offer(rounded, sparse.csr_array(relevance))
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_pr_auc_among_candidates_only(scores: np.ndarray, relevance: np.ndarray) -> None:
+    is_candidate = np.random.default_rng(16).random(scores.shape) < 0.7
+    expected = [
+        oracle.average_precision_score(truth[allowed], column[allowed])
+        for truth, column, allowed in zip(relevance.T, scores.T, is_candidate.T, strict=True)
+    ]
+    found = pr_auc_by_offer(np.where(is_candidate, scores, -np.inf), sparse.csr_array(relevance))
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+# fmt: off
+RANX = {
+    "ndcg": (10, [0.2691828628414762, 0.4761627026161036, 0.7809435871569447, 0.2691828628414762,
+                  0.36331756126716835, 0.5766405527108873, 0.2691828628414762, 0.44149241373678083,
+                  0.4935232796777481, 0.0, 0.0, 0.0]),
+    "recall": (10, [0.5, 0.75, 0.8333333333333334, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3333333333333333,
+                    0.0, 0.0, 0.0]),
+    "precision": (10, [0.2, 0.3, 0.5, 0.2, 0.2, 0.4, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0]),
+    "mrr": (10, [0.16666666666666666, 0.3333333333333333, 1.0, 0.16666666666666666, 0.3333333333333333, 1.0,
+                 0.16666666666666666, 0.5, 1.0, 0.0, 0.0, 0.0]),
+    "hit_rate": (10, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]),
+    "map": (30, [0.24221611721611722, 0.37424242424242427, 0.614021164021164, 0.17229064039408865,
+                 0.2742165242165242, 0.4928286749482401, 0.17229064039408865, 0.3601282051282051,
+                 0.44951690821256046, 0.09229816909726954, 0.10866621682411157, 0.17177049080501766]),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("metric", list(RANX))
+def test_metrics_of_ranx(metric: str) -> None:
+    k, expected = RANX[metric]
+    client, offer = np.indices((12, 30))
+    mixed = (client * 30 + offer + 1) * 2654435761 % 2**32
+    is_relevant = (mixed * 40503 % 2**31) < 2**31 // 6
+    found = RANKING_METRICS[metric](hits_at(mixed / 2**32, is_relevant.astype(int), k))
+    assert found == pytest.approx(expected, abs=1e-9)

@@ -7,7 +7,16 @@ import pytest
 from scipy import sparse
 
 from recsys.evaluation import intervals
-from recsys.evaluation.intervals import Estimate, bootstrap_means, jackknife_coverage, resampled_weights
+from recsys.evaluation.intervals import (
+    Estimate,
+    bootstrap_means,
+    bootstrap_ratios,
+    defined,
+    jackknife_coverage,
+    resampled_weights,
+    sums_by_unit,
+    unit_codes,
+)
 
 
 def test_equal_values_have_an_interval_of_no_width() -> None:
@@ -72,6 +81,14 @@ def test_coverage_interval_by_hand() -> None:
     assert estimate.high == min(1, 3 / 4 + 1.959964 * standard_error)
 
 
+def test_a_single_unit_tells_no_interval_of_coverage() -> None:
+    estimate = jackknife_coverage(
+        sparse.csr_array(np.array([[1.0, 0.0], [1.0, 0.0]])), np.zeros(2, dtype=np.int64)
+    )
+    assert estimate.value == 0.5
+    assert np.isnan([estimate.low, estimate.high]).all()
+
+
 def test_coverage_interval_counts_a_units_rows_as_one() -> None:
     # both rows of unit 0 show offer 0, so it still hangs on one unit
     recommended = sparse.csr_array(np.array([[1, 0], [1, 0], [0, 1]], dtype=float))
@@ -79,3 +96,42 @@ def test_coverage_interval_counts_a_units_rows_as_one() -> None:
     assert by_unit == Estimate(1.0, 1.0, 1.0)
     by_row = jackknife_coverage(recommended, np.arange(3))
     assert by_row.low < 1.0
+
+
+def test_ratios_leave_out_rows_that_do_not_define_them() -> None:
+    values = np.array([[0.2, np.nan], [0.4, 0.5], [np.nan, np.nan], [0.9, 0.7]])
+    numerators, denominators = defined(values)
+    first, second = bootstrap_ratios(numerators, denominators, np.arange(4), np.random.default_rng(9))
+    assert (first.value, second.value) == (pytest.approx(1.5 / 3), pytest.approx(1.2 / 2))
+    assert (second.low, second.high) == (0.5, 0.7)
+
+
+def test_quantities_that_nobody_or_a_single_unit_defines() -> None:
+    numerators, denominators = np.zeros((3, 2)), np.array([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    nobody, one = bootstrap_ratios(numerators, denominators, np.arange(3), np.random.default_rng(10))
+    assert np.isnan([nobody.value, nobody.low, nobody.high, one.low, one.high]).all()
+    assert one.value == 0.0
+
+
+def test_interval_stands_at_the_expanded_percentiles() -> None:
+    # 10 units: Φ(√(10/9) · t₉(.025)) = Φ(1.0541 · −2.2622) = Φ(−2.3845) = .00855
+    values = np.random.default_rng(11).random((10, 1))
+    [found] = bootstrap_means(values, np.arange(10), np.random.default_rng(12), n_resamples=4000)
+    weights = np.concatenate(list(resampled_weights(10, 4000, np.random.default_rng(12))))
+    means = np.sort((weights @ values[:, 0]) / 10)
+    # the q quantile lies at place q · (n + 1), from 1
+    place = 0.008550 * 4001 - 1
+    assert means[int(place)] <= found.low <= means[int(place) + 1]
+    assert means[-int(place) - 2] <= found.high <= means[-int(place) - 1]
+
+
+def test_ratios_of_other_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be the same"):
+        bootstrap_ratios(np.zeros((2, 1)), np.zeros((3, 1)), np.arange(2), np.random.default_rng(13))
+
+
+def test_units_by_name_and_their_sums() -> None:
+    units = unit_codes(["b", "a", "b", "c"])
+    assert units.tolist() == [1, 0, 1, 2]
+    assert sums_by_unit(np.array([1.0, 2.0, 4.0, 8.0]), units).tolist() == [2.0, 5.0, 8.0]
+    assert sums_by_unit(np.ones(1), np.array([0]), 3).tolist() == [1.0, 0.0, 0.0]

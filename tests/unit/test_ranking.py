@@ -1,4 +1,4 @@
-"""Ranking metrics, top-k and coverage on tables small enough to work out by hand."""
+"""Ranking metrics, top-k and what stands in slots, on tables small enough to work out by hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recsys.evaluation.beyond_accuracy import catalogue_coverage, recommended_pattern
-from recsys.evaluation.ranking import RANKING_METRICS, Hits, find_hits, rank_top_k
+from recsys.evaluation.ranking import (
+    RANKING_METRICS,
+    Hits,
+    find_hits,
+    margin_at_k,
+    pr_auc_by_offer,
+    rank_top_k,
+    slot_pairs,
+    take_slots,
+)
 
 INF = np.inf
 # k = 4: the slots that hold a relevant offer, and how many relevant offers there are
@@ -109,13 +117,41 @@ def test_top_k_refuses_what_has_no_order() -> None:
         rank_top_k(np.array([[0.0, np.nan]]), 1)
 
 
-@pytest.mark.parametrize(
-    ("ranked", "n_offers", "expected"),
-    [
-        pytest.param([[0, 1], [1, 0]], 4, 2 / 4, id="an offer counts once"),
-        pytest.param([[0, -1], [-1, -1]], 4, 1 / 4, id="an empty slot covers nothing"),
-        pytest.param([[-1, -1]], 0, 0.0, id="no offers"),
-    ],
-)
-def test_catalogue_coverage(ranked: list[list[int]], n_offers: int, expected: float) -> None:
-    assert catalogue_coverage(recommended_pattern(np.array(ranked), n_offers)) == expected
+def test_what_stands_in_a_slot_and_what_it_earns() -> None:
+    ranked = np.array([[2, 0], [1, -1], [-1, -1]])
+    chances = np.array([[0.5, 0.0, 0.25], [0.0, 0.1, 0.9], [1.0, 1.0, 1.0]])
+    margins = np.array([100, 3000, 20])
+    in_slots = take_slots(chances, ranked)
+    assert in_slots.tolist() == [[0.25, 0.5], [0.1, 0.0], [0.0, 0.0]]
+    assert margin_at_k(in_slots, ranked, margins) == pytest.approx([0.25 * 20 + 0.5 * 100, 0.1 * 3000, 0.0])
+
+
+def test_margin_of_outcomes_is_what_followed_and_defined_for_every_client() -> None:
+    relevant = sparse.csr_array(np.array([[1, 0, 1], [0, 0, 0]]))
+    ranked = np.array([[2, 1], [0, 1]])
+    hits = find_hits(ranked, relevant)
+    assert margin_at_k(hits.is_relevant, ranked, np.array([7, 11, 13])).tolist() == [13, 0]
+
+
+def test_pairs_of_lists_name_their_slots() -> None:
+    rows, columns, slots = slot_pairs(np.array([[4, -1, 2], [-1, -1, -1], [0, 1, 3]]))
+    assert rows.tolist() == [0, 0, 2, 2, 2]
+    assert columns.tolist() == [4, 2, 0, 1, 3]
+    assert slots.tolist() == [1, 3, 1, 2, 3]
+
+
+def test_pr_auc_by_hand() -> None:
+    # offer 0: takers in places 2 and 3; offer 1: all tied, so the base rate; offer 2: nobody; offer 3: its
+    # taker is no candidate
+    scores = np.array([[9, 5, 1, -INF], [8, 5, 2, 3], [7, 5, 3, 2], [6, 5, 4, 1]], dtype=float)
+    relevant = sparse.csr_array(np.array([[0, 1, 0, 1], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]))
+    found = pr_auc_by_offer(scores, relevant)
+    assert found[:2] == pytest.approx([(1 / 2 + 2 / 3) / 2, 1 / 4], abs=1e-15)
+    assert np.isnan(found[2:]).all()
+
+
+def test_pr_auc_of_other_clients_or_of_no_numbers_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be the same"):
+        pr_auc_by_offer(np.zeros((2, 3)), sparse.csr_array((2, 4)))
+    with pytest.raises(ValueError, match="NaN"):
+        pr_auc_by_offer(np.full((1, 1), np.nan), sparse.csr_array((1, 1)))
