@@ -46,6 +46,7 @@ RECIPE_NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 _FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\.npy")
 _NUMBERS_AND_TEXT = "fiubU"
 _POPULATION = "population"
+_PARTS = ("main", "fallback", "main_calibration", "fallback_calibration", _POPULATION)
 
 
 class Provenance(RunConfig):
@@ -199,13 +200,7 @@ def load_bundle(path: Path) -> Bundle:
     """
     manifest = _read_manifest(path)
     _check_files(path, manifest)
-    arrays: dict[str, Arrays] = {
-        "main": {},
-        "fallback": {},
-        "main_calibration": {},
-        "fallback_calibration": {},
-        _POPULATION: {},
-    }
+    arrays: dict[str, Arrays] = {part: {} for part in _PARTS}
     for name, digest in manifest.files.items():
         part, array, _ = name.split(".")
         if part not in arrays:
@@ -241,13 +236,9 @@ def newest_bundle(folder: Path) -> Path:
 def _arrays_of(
     recommender: Recommender, population: Population | None
 ) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    parts = {
-        "main": recommender.main.to_arrays(),
-        "fallback": recommender.fallback.to_arrays(),
-        "main_calibration": recommender.main_calibration.to_arrays(),
-        "fallback_calibration": recommender.fallback_calibration.to_arrays(),
-        _POPULATION: {} if population is None else population.to_arrays(),
-    }
+    calibrations = recommender.main_calibration, recommender.fallback_calibration
+    found = recommender.main, recommender.fallback, *calibrations, population
+    parts = {name: {} if part is None else part.to_arrays() for name, part in zip(_PARTS, found, strict=True)}
     for part, arrays in parts.items():
         for name, array in arrays.items():
             yield f"{part}.{name}.npy", array
@@ -259,10 +250,14 @@ def _recommender_of(manifest: Manifest, arrays: Mapping[str, Arrays]) -> Recomme
     return Recommender(
         main=make_scorer(manifest.main.name, manifest.main.params).restore(offers, arrays["main"]),
         fallback=Popularity(fallback_params).restore(offers, arrays["fallback"]),
-        main_calibration=Calibration.restore(arrays["main_calibration"]),
-        fallback_calibration=Calibration.restore(arrays["fallback_calibration"]),
+        main_calibration=_calibration_of(arrays["main_calibration"]),
+        fallback_calibration=_calibration_of(arrays["fallback_calibration"]),
         target=manifest.target,
     )
+
+
+def _calibration_of(arrays: Arrays) -> Calibration | None:
+    return Calibration.restore(arrays) if arrays else None
 
 
 def _entry_of(scorer: Scorer) -> ModelEntry:

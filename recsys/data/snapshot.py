@@ -32,6 +32,8 @@ class Snapshot:
         demand: (row in states, row in offers) of present demand: for subscriptions what is held now,
             for purchases what was bought in the last 30 days.
         holdings_kind: What a holding means in this dataset.
+        first_connections: (row in states, row in offers, days before as_of) of the first known connection of
+            every client and offer, ended ones included.
     """
 
     as_of: datetime
@@ -39,9 +41,12 @@ class Snapshot:
     offers: tuple[Offer, ...]
     demand: tuple[tuple[int, int], ...]
     holdings_kind: HoldingsKind
+    first_connections: tuple[tuple[int, int, float], ...] = ()
 
 
-def take_snapshot(dataset: Dataset, as_of: datetime, *, has_contacts: bool = False) -> Snapshot:
+def take_snapshot(
+    dataset: Dataset, as_of: datetime, *, has_contacts: bool = False, has_events: bool = True
+) -> Snapshot:
     """The world as it was known at an instant.
 
     A client is in it when a version of its profile is valid then; of versions with one valid_from the
@@ -52,6 +57,7 @@ def take_snapshot(dataset: Dataset, as_of: datetime, *, has_contacts: bool = Fal
         dataset: Validated tables.
         as_of: The information cut-off, aware; see `parse_as_of`.
         has_contacts: Whether the states carry contacts, which no model reads and every decision may.
+        has_events: Whether they carry events and what followed from those.
 
     Raises:
         ValueError: as_of is naive.
@@ -62,7 +68,7 @@ def take_snapshot(dataset: Dataset, as_of: datetime, *, has_contacts: bool = Fal
     clients = valid_clients(dataset, as_of)
     moments = clients.select("client_id", pl.lit(as_of).alias("at"))
     with collector_paused():
-        states = tuple(replay(dataset, moments, has_contacts=has_contacts))
+        states = tuple(replay(dataset, moments, has_contacts=has_contacts, has_events=has_events))
     offers = offers_at(dataset, as_of)
     return Snapshot(
         as_of=as_of,
@@ -70,6 +76,7 @@ def take_snapshot(dataset: Dataset, as_of: datetime, *, has_contacts: bool = Fal
         offers=offers,
         demand=_demand(dataset.meta.holdings, states, offers, as_of),
         holdings_kind=dataset.meta.holdings,
+        first_connections=_first_connections(dataset, states, offers, as_of),
     )
 
 
@@ -165,3 +172,26 @@ def _demand(
             )
         ]
     )
+
+
+def _first_connections(
+    dataset: Dataset, states: Sequence[ClientState], offers: Sequence[Offer], as_of: datetime
+) -> tuple[tuple[int, int, float], ...]:
+    clients, columns = (
+        pl.DataFrame({key: ids}, schema={key: pl.String}).with_row_index(name)
+        for key, name, ids in (
+            ("client_id", "client", [state.client_id for state in states]),
+            ("offer_id", "offer", [offer.offer_id for offer in offers]),
+        )
+    )
+    days = (pl.lit(as_of) - pl.col("connected_at")).dt.total_microseconds() / 86_400e6
+    found = (
+        holding_rows(dataset, as_of)
+        .group_by("client_id", "offer_id")
+        .agg(pl.col("connected_at").min())
+        .join(clients, on="client_id")
+        .join(columns, on="offer_id")
+        .select("client", "offer", days.alias("days"))
+        .sort("client", "offer")
+    )
+    return tuple(found.iter_rows())

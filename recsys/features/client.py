@@ -46,6 +46,8 @@ _FORM_CODES = {
 }
 _STAGE_FLAGS = {stage: [float(stage is each) for each in Stage] for stage in Stage}
 _NOBODY = Profile()
+N_FIGURES = 7
+"""Length of what `figures_of` returns."""
 
 _PROFILE = (
     Feature("size_rank", "code", 1.0, 4.0),
@@ -109,8 +111,46 @@ def traits_of(profile: Profile | None) -> tuple[str, ...]:
             "legal_form",
             None if profile.legal_form is LegalForm.UNKNOWN else profile.legal_form.value,
         ),
+        ("employees", None if not profile.n_employees else _staff_class(profile.n_employees)),
     )
     return tuple(f"{key}={value}" for key, value in facts if value is not None) + profile.tags
+
+
+def figures_of(state: ClientState, now: datetime) -> tuple[float, ...]:
+    """How large a client is, as logarithms of 1 + x: what it wants often follows its size smoothly.
+
+    Args:
+        state: What is known of it.
+        now: The moment, aware.
+
+    Returns:
+        Employees, revenue, SIMs of employees, of field workers and of devices, mean spend of three months,
+        days as a client; NaN = unknown.
+
+    Example:
+        >>> figures_of(ClientState("a", profile=Profile(n_employees=7)), datetime(2025, 1, 1))[0]
+        2.0794415416798357
+    """
+    profile, months = state.profile or _NOBODY, state.history.months
+    last = months[-1] if months else None
+    spends = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
+    since = profile.client_since_on
+    values = (
+        profile.n_employees,
+        profile.revenue_minor,
+        None if last is None else last.n_sims_employees,
+        None if last is None else last.n_sims_field,
+        None if last is None else last.n_sims_devices,
+        sum(spends) / len(spends) if spends else None,
+        None if since is None else (now.date() - since).days,
+    )
+    return tuple([math.nan if value is None else math.log1p(max(value, 0)) for value in values])
+
+
+def _staff_class(n_employees: int) -> str:
+    """A number of employees to the next lower power of two, as people write it."""
+    low = 1 << (n_employees.bit_length() - 1)
+    return f"{low}-{2 * low - 1}" if low > 1 else "1"
 
 
 def client_features(need_groups: Sequence[str]) -> tuple[Feature, ...]:

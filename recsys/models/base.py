@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
@@ -13,115 +13,55 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys.config import RunConfig
-from recsys.domain import ClientState
-from recsys.errors import NotFittedError, UnknownOfferError
-from recsys.features.client import traits_of
+from recsys.domain import Offer, Target
+from recsys.errors import NotFittedError
+from recsys.features.builder import FeatureBuilder
+from recsys.features.population import Population, fit_population
+from recsys.models.batch import Arrays, ClientBatch, FloatArray, FrozenArrays, IntArray, OfferIndex
 
 if TYPE_CHECKING:
     # at run time the reader of snapshots needs Polars, which serving does without
     from recsys.data.snapshot import Snapshot
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-Arrays = dict[str, NDArray[np.generic]]
-FrozenArrays = Mapping[str, NDArray[np.generic]]
+__all__ = [
+    "Arrays",
+    "ClientBatch",
+    "Evidence",
+    "EvidenceKind",
+    "FirstConnections",
+    "FittedOffers",
+    "FloatArray",
+    "FrozenArrays",
+    "IntArray",
+    "OfferIndex",
+    "PastWindow",
+    "Scorer",
+    "TrainingSet",
+    "mean_holders",
+    "take_array",
+    "take_counts",
+]
 _Integer = TypeVar("_Integer", bound=np.integer)
 
 
-class OfferIndex:
-    """The offers a model knows, in the order of its columns."""
-
-    def __init__(self, offer_ids: Sequence[str]) -> None:
-        self.offer_ids = tuple(offer_ids)
-        self._columns = {offer_id: column for column, offer_id in enumerate(self.offer_ids)}
-        if len(self._columns) != len(self.offer_ids):
-            raise ValueError("offer_ids must be unique")
-
-    def __len__(self) -> int:
-        return len(self.offer_ids)
-
-    def __contains__(self, offer_id: object) -> bool:
-        return offer_id in self._columns
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, OfferIndex) and self.offer_ids == other.offer_ids
-
-    def __hash__(self) -> int:
-        return hash(self.offer_ids)
-
-    def column_of(self, offer_id: str) -> int:
-        """The column of an offer.
-
-        Raises:
-            UnknownOfferError: The model was not trained with this offer.
-        """
-        try:
-            return self._columns[offer_id]
-        except KeyError:
-            raise UnknownOfferError(offer_id, "the model was trained without it") from None
-
-    def known_columns(self, offer_ids: Sequence[str]) -> list[int]:
-        """Columns of those offers that the model knows; the others are passed over."""
-        columns = self._columns
-        return [columns[offer_id] for offer_id in offer_ids if offer_id in columns]
-
-
-@dataclass(frozen=True, slots=True)
-class ClientBatch:
-    """Clients as models read them: holdings as a sparse pattern, profiles as traits.
+class FirstConnections(NamedTuple):
+    """Every first connection of a client with an offer, ended ones included.
 
     Attributes:
-        indptr: Start of each client's holdings in `columns`, shape (n_clients + 1,).
-        columns: Columns of the offers held, each once per client, ascending, shape (n_holdings,).
-        traits: The known facts of each client's profile; see `traits_of`.
-        n_offers: Number of offers of the index.
+        rows: The client's row, shape (n_connections,).
+        columns: The offer's column, shape (n_connections,).
+        ages: Days from the connection to as_of, ≥0, shape (n_connections,).
     """
 
-    indptr: IntArray
+    rows: IntArray
     columns: IntArray
-    traits: tuple[tuple[str, ...], ...]
-    n_offers: int
+    ages: FloatArray
 
     @classmethod
-    def from_states(cls, states: Sequence[ClientState], offers: OfferIndex) -> Self:
-        """Read clients' present holdings and profiles; holdings unknown to the index are passed over."""
-        columns: list[int] = []
-        indptr = [0]
-        for state in states:
-            columns += sorted(set(offers.known_columns([holding.offer_id for holding in state.holdings])))
-            indptr.append(len(columns))
-        return cls(
-            indptr=np.array(indptr, dtype=np.int64),
-            columns=np.array(columns, dtype=np.int64),
-            traits=tuple([traits_of(state.profile) for state in states]),
-            n_offers=len(offers),
-        )
-
-    def __len__(self) -> int:
-        return len(self.traits)
-
-    def columns_of(self, client: int) -> IntArray:
-        """Columns of the offers that the client (a row of this batch) holds."""
-        return self.columns[self.indptr[client] : self.indptr[client + 1]]
-
-    def clients_by_offers(self) -> sparse.csr_array:
-        """The holdings as a binary matrix, shape (n_clients, n_offers)."""
-        return sparse.csr_array(
-            (np.ones(len(self.columns)), self.columns, self.indptr),
-            shape=(len(self), self.n_offers),
-        )
-
-    def take(self, clients: Sequence[int] | IntArray) -> ClientBatch:
-        """Those clients (rows of this batch) in that order."""
-        held = [self.columns_of(client) for client in clients]
-        indptr = np.zeros(len(held) + 1, dtype=np.int64)
-        np.cumsum([len(columns) for columns in held], out=indptr[1:])
-        return ClientBatch(
-            indptr=indptr,
-            columns=np.concatenate(held) if held else np.zeros(0, dtype=np.int64),
-            traits=tuple(self.traits[client] for client in clients),
-            n_offers=self.n_offers,
-        )
+    def from_triples(cls, triples: Sequence[tuple[int, int, float]] = ()) -> Self:
+        """Read (row, column, age) triples."""
+        found = np.array(triples, dtype=np.float64).reshape(-1, 3)
+        return cls(found[:, 0].astype(np.int64), found[:, 1].astype(np.int64), found[:, 2].copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +77,11 @@ class TrainingSet:
         categories: Category of each offer, None where it has none; empty means that nobody knows.
         expert_yaml: The expert's weights as text (``expert.yaml`` of a dataset), or None.
         later_offers: Offers that came after as_of: weights may name them, nothing else is read of them.
+        history: Every first connection known at as_of.
+        catalogue: The offers as they were known, in the order of the columns; empty = nobody knows.
+        population: Frozen figures of all clients; None = nobody counted them.
+        past: What was seen to happen before as_of, in the order of time; empty unless a model asks for it
+            (`Scorer.reads_past`).
     """
 
     as_of: datetime
@@ -146,6 +91,10 @@ class TrainingSet:
     categories: tuple[str | None, ...] = ()
     expert_yaml: str | None = None
     later_offers: frozenset[str] = frozenset()
+    history: FirstConnections = field(default_factory=FirstConnections.from_triples)
+    catalogue: tuple[Offer, ...] = ()
+    population: Population | None = None
+    past: tuple[PastWindow, ...] = ()
 
     @classmethod
     def from_snapshot(
@@ -160,17 +109,55 @@ class TrainingSet:
         """
         offers = OfferIndex([offer.offer_id for offer in snapshot.offers])
         rows, columns = np.array(snapshot.demand, dtype=np.int64).reshape(-1, 2).T
+        population = fit_population(snapshot.states, snapshot.offers, snapshot.as_of)
+        features = FeatureBuilder(snapshot.offers, population)
         return cls(
             as_of=snapshot.as_of,
             offers=offers,
-            clients=ClientBatch.from_states(snapshot.states, offers),
+            clients=ClientBatch.from_states(snapshot.states, offers, snapshot.as_of, features),
             demand=sparse.csr_array(
                 (np.ones(len(rows)), (rows, columns)), shape=(len(snapshot.states), len(offers))
             ),
             categories=tuple(offer.category for offer in snapshot.offers),
             expert_yaml=expert_yaml,
             later_offers=frozenset(every_offer).difference(offers.offer_ids),
+            history=FirstConnections.from_triples(snapshot.first_connections),
+            catalogue=snapshot.offers,
+            population=population,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PastWindow:
+    """What was seen to happen in a past stretch of time: candidates at past moments, and their outcomes.
+
+    Attributes:
+        training: The world as it was known when the window's population was frozen, 0–7 days before the
+            first moment. Its offers are the columns of this window.
+        clients: One row for each (client, moment), with its features as a server would have built them.
+        rows: Row in `clients` of each candidate, ascending, shape (n_candidates,).
+        columns: Column in `training.offers` of each candidate, shape (n_candidates,).
+        outcomes: 1 where the candidate came true within the horizon, else 0, shape (n_candidates,).
+        keep_rates: Probability with which the candidate would have been kept had it not come true, in (0, 1];
+            what came true was kept always (or, at rate 1, as often), shape (n_candidates,).
+        slots: 1-based slot in which it was seen, 0 = not from a list, shape (n_candidates,).
+        logging_probabilities: Probability with which it was drawn into its slot given the slots above, in
+            (0, 1], NaN = none, shape (n_candidates,).
+        target: What the outcomes are.
+    """
+
+    training: TrainingSet
+    clients: ClientBatch
+    rows: IntArray
+    columns: IntArray
+    outcomes: FloatArray
+    keep_rates: FloatArray
+    slots: IntArray
+    logging_probabilities: FloatArray
+    target: Target
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class EvidenceKind(StrEnum):
@@ -206,12 +193,19 @@ class Scorer(Protocol):
 
     Attributes:
         name: The model's name, which is its file's name.
-        reads_holdings: Whether scores rest on holdings; then a client without any gets zeros, which
-            order nothing (`recsys.models.recommender` puts popularity in their place).
+        reads_holdings: Whether scores rest on holdings.
+        reads_profiles: Whether scores rest on profiles. A model that reads holdings alone gives a client
+            without any zeros, which order nothing; `recsys.models.recommender` puts popularity in their
+            place.
+        reads_past: Whether fit wants `TrainingSet.past`.
+        gives_log_odds: Whether scores are calibrated log-odds of the target.
     """
 
     name: ClassVar[str]
     reads_holdings: ClassVar[bool]
+    reads_profiles: ClassVar[bool]
+    reads_past: ClassVar[bool]
+    gives_log_odds: ClassVar[bool]
 
     @property
     def params(self) -> RunConfig:
@@ -250,9 +244,15 @@ class Scorer(Protocol):
 
 
 class FittedOffers:
-    """The part of a scorer that knows its offers once it was fitted, and says so before."""
+    """The part of a scorer that knows its offers once it was fitted, and says so before.
+
+    What most scorers are is said here once: they read no profiles and no past, and give mere scores.
+    """
 
     name: ClassVar[str]
+    reads_profiles: ClassVar[bool] = False
+    reads_past: ClassVar[bool] = False
+    gives_log_odds: ClassVar[bool] = False
     _offers: OfferIndex | None = None
 
     @property

@@ -58,6 +58,7 @@ class Expert(FittedOffers):
 
     name: ClassVar[str] = "expert"
     reads_holdings: ClassVar[bool] = False
+    reads_profiles: ClassVar[bool] = True
 
     def __init__(self, params: ExpertParams | None = None) -> None:
         self.params = params or ExpertParams()

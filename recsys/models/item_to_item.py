@@ -1,4 +1,4 @@
-"""What EASE and neighbours share: one weight for each (offer held, offer scored)."""
+"""What EASE, neighbours and similar offers share: one weight for each (offer held, offer scored)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy import sparse
 
 from recsys.models.base import (
     Arrays,
@@ -25,6 +24,7 @@ from recsys.models.base import (
 from recsys.models.chance import CountArray, held_together
 
 # the first may be said of other offers of the same list already
+_FEW = 16
 _MAX_HOLDINGS = 2
 
 
@@ -43,22 +43,24 @@ class ItemToItem(FittedOffers, ABC):
     _together: CountArray
 
     @abstractmethod
-    def _learn(self, clients_by_offers: sparse.csr_array) -> FloatArray:
-        """The weights W, shape (n_offers, n_offers), from binary holdings."""
+    def _learn(self, training: TrainingSet) -> FloatArray:
+        """The weights W, shape (n_offers, n_offers)."""
 
     def fit(self, training: TrainingSet, rng: np.random.Generator) -> Self:  # noqa: ARG002 (nothing is drawn)
         """Learn the weights from present holdings; returns self."""
-        holdings = training.clients.clients_by_offers()
-        self._weights, self._together = self._learn(holdings), held_together(holdings)
+        self._weights = self._learn(training)
+        self._together = held_together(training.clients.clients_by_offers())
         self._offers = training.offers
         return self
 
     def score(self, clients: ClientBatch) -> FloatArray:
         """Sums of weights over the offers held, shape (n_clients, n_offers)."""
         self.check_batch(clients)
-        if len(clients) == 1:
-            # a decision scores one client: plain indexing costs a tenth of a sparse product
-            return np.add.reduce(self._weights[clients.columns], axis=0, keepdims=True)
+        if len(clients) <= _FEW:
+            # what a server asks for: plain indexing costs a tenth of a sparse product
+            held = [clients.columns_of(client) for client in range(len(clients))]
+            sums = [np.add.reduce(self._weights[columns], axis=0) for columns in held]
+            return np.array(sums).reshape(len(held), len(self.offers))
         scores: FloatArray = clients.clients_by_offers() @ self._weights
         return scores
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from scipy import sparse
 
 from recsys.config import RunConfig
-from recsys.models.base import FloatArray
+from recsys.models.base import FloatArray, TrainingSet
 from recsys.models.item_to_item import ItemToItem
 
 # implicit's own defaults for items
@@ -45,7 +45,8 @@ class Neighbours(ItemToItem):
     def __init__(self, params: NeighboursParams | None = None) -> None:
         self.params = params or NeighboursParams()
 
-    def _learn(self, clients_by_offers: sparse.csr_array) -> FloatArray:
+    def _learn(self, training: TrainingSet) -> FloatArray:
+        clients_by_offers = training.clients.clients_by_offers()
         n_offers = clients_by_offers.shape[1]
         if clients_by_offers.nnz == 0:
             return np.zeros((n_offers, n_offers))

@@ -61,6 +61,7 @@ class Popularity(FittedOffers):
 
     name: ClassVar[str] = "popularity"
     reads_holdings: ClassVar[bool] = False
+    reads_profiles: ClassVar[bool] = True
 
     def __init__(self, params: PopularityParams | None = None) -> None:
         self.params = params or PopularityParams()

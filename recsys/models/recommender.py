@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from recsys.domain import Basis, Target
-from recsys.models.base import ClientBatch, Evidence, FloatArray, IntArray, OfferIndex, Scorer
-from recsys.models.calibration import Calibration
+from recsys.models.base import ClientBatch, Evidence, EvidenceKind, FloatArray, IntArray, OfferIndex, Scorer
+from recsys.models.calibration import Calibration, expit
 from recsys.models.popularity import Popularity
 
 
@@ -36,14 +37,15 @@ class Recommender:
     * A client known only by profile gets the popularity of its segment (``profile``).
     * Any other client gets the popularity of the whole (``population``).
 
-    A main model that does not read holdings (popularity, expert) scores everybody itself; the basis is
-    ``profile`` where any fact of the client is known.
+    A main model that reads profiles (popularity, expert, blend, boosted) scores everybody itself; the basis
+    is ``holdings`` where it reads those and the client has any, else ``profile`` where any fact of the client
+    is known.
 
     Attributes:
         main: The model for clients with holdings.
         fallback: Popularity, for the others.
-        main_calibration: From the main model's scores to probabilities.
-        fallback_calibration: From popularity to probabilities.
+        main_calibration: From the main model's scores to probabilities; None where they are log-odds.
+        fallback_calibration: From popularity to probabilities; None where the main model scores everybody.
         target: What the probabilities are probabilities of.
     """
 
@@ -51,12 +53,16 @@ class Recommender:
         self,
         main: Scorer,
         fallback: Popularity,
-        main_calibration: Calibration,
-        fallback_calibration: Calibration,
+        main_calibration: Calibration | None,
+        fallback_calibration: Calibration | None,
         target: Target = Target.ADOPTION,
     ) -> None:
         if main.offers != fallback.offers:
             raise ValueError("the main model and its fallback know different offers")
+        if (main_calibration is None) is not main.gives_log_odds:
+            raise ValueError(f"the model {main.name!r} gives log-odds or has a calibration, one of the two")
+        if fallback_calibration is None and not main.reads_profiles:
+            raise ValueError(f"the model {main.name!r} needs a fallback, and so a calibration of it")
         self.main = main
         self.fallback = fallback
         self.main_calibration = main_calibration
@@ -71,19 +77,31 @@ class Recommender:
     def predict(self, clients: ClientBatch) -> Prediction:
         """Scores and probabilities of every offer for every client."""
         bases = bases_of(self.main, self.fallback, clients)
-        is_main = [is_scored_by_main(self.main, basis) for basis in bases]
-        if all(is_main):
+        by_main = np.array([is_scored_by_main(self.main, basis) for basis in bases], dtype=bool)
+        n_main = int(np.count_nonzero(by_main))
+        if n_main == len(clients):
             scores = self.main.score(clients)
-            return Prediction(scores, self.main_calibration.predict(scores), bases)
-        if not any(is_main):
+            return Prediction(scores, self._main_probabilities(scores), bases)
+        if n_main == 0:
             scores = self.fallback.score(clients)
-            return Prediction(scores, self.fallback_calibration.predict(scores), bases)
-        scores = score_clients(self.main, self.fallback, clients)
-        by_main = np.array(is_main)[:, None]
-        probabilities = np.where(
-            by_main, self.main_calibration.predict(scores), self.fallback_calibration.predict(scores)
-        )
+            return Prediction(scores, self._fallback_probabilities(scores), bases)
+        scores = np.empty((len(clients), len(self.offers)))
+        probabilities = np.empty(scores.shape)
+        for scorer, probabilities_of, rows in (
+            (self.main, self._main_probabilities, np.flatnonzero(by_main)),
+            (self.fallback, self._fallback_probabilities, np.flatnonzero(~by_main)),
+        ):
+            scores[rows] = found = scorer.score(clients.take(rows))
+            probabilities[rows] = probabilities_of(found)
         return Prediction(scores, probabilities, bases)
+
+    def _main_probabilities(self, scores: FloatArray) -> FloatArray:
+        return expit(scores) if self.main_calibration is None else self.main_calibration.predict(scores)
+
+    def _fallback_probabilities(self, scores: FloatArray) -> FloatArray:
+        if self.fallback_calibration is None:
+            raise ValueError("the fallback is asked for probabilities and has no calibration")
+        return self.fallback_calibration.predict(scores)
 
     def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
         """What is true of these columns for one client (a row of the batch), the strongest first.
@@ -91,15 +109,27 @@ class Recommender:
         It is what helped the scores, and last whether the offer is popular.
         """
         has_holdings = clients.indptr[client + 1] > clients.indptr[client]
-        scorer = self.main if has_holdings or not self.main.reads_holdings else self.fallback
+        scorer = self.main if has_holdings or self.main.reads_profiles else self.fallback
         found = scorer.explain(clients, client, columns)
         if isinstance(scorer, Popularity):
             return found
         popular = self.fallback.popular
         return [
-            (*evidence, popular[column]) if column in popular else evidence
+            (*_without_popularity(evidence), *([popular[column]] if column in popular else []))
             for evidence, column in zip(found, columns.tolist(), strict=True)
         ]
+
+
+def scoring_moment(now: datetime) -> datetime:
+    """The moment at which clients are scored: the end of the present hour.
+
+    So scores hold for an hour and can be made again exactly; what is known lies before it.
+
+    Example:
+        >>> scoring_moment(datetime(2025, 1, 1, 9, 40)).isoformat()
+        '2025-01-01T10:00:00'
+    """
+    return now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 
 
 def bases_of(main: Scorer, fallback: Popularity, clients: ClientBatch) -> tuple[Basis, ...]:
@@ -115,7 +145,7 @@ def bases_of(main: Scorer, fallback: Popularity, clients: ClientBatch) -> tuple[
 
 def is_scored_by_main(main: Scorer, basis: Basis) -> bool:
     """Whether the main model, not the fallback, scores a client of that basis."""
-    return basis is Basis.HOLDINGS or not main.reads_holdings
+    return basis is Basis.HOLDINGS or main.reads_profiles
 
 
 def score_clients(main: Scorer, fallback: Popularity, clients: ClientBatch) -> FloatArray:
@@ -139,5 +169,9 @@ def _basis_of(
 ) -> Basis:
     if main.reads_holdings and has_holdings:
         return Basis.HOLDINGS
-    is_profile_read = fallback.has_segment(clients, client) if main.reads_holdings else clients.traits[client]
+    is_profile_read = clients.traits[client] if main.reads_profiles else fallback.has_segment(clients, client)
     return Basis.PROFILE if is_profile_read else Basis.POPULATION
+
+
+def _without_popularity(evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
+    return tuple([one for one in evidence if one.kind is not EvidenceKind.POPULAR])

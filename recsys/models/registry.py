@@ -10,10 +10,16 @@ from recsys.config import RunConfig
 from recsys.errors import ConfigError
 from recsys.models.als import Als, AlsParams
 from recsys.models.base import Scorer
+from recsys.models.blend import Blend, BlendParams
+from recsys.models.boosted import Boosted, BoostedParams
 from recsys.models.ease import Ease, EaseParams
 from recsys.models.expert import Expert, ExpertParams
+from recsys.models.hybrid_mf import HybridMf, HybridMfParams
 from recsys.models.neighbours import Neighbours, NeighboursParams
 from recsys.models.popularity import Popularity, PopularityParams
+from recsys.models.profile import Profile, ProfileParams
+from recsys.models.similar import Similar, SimilarParams
+from recsys.models.trend import Trend, TrendParams
 
 MakeScorer = Callable[[Mapping[str, object]], Scorer]
 _Params = TypeVar("_Params", bound=RunConfig)
@@ -30,6 +36,13 @@ MODELS: Mapping[str, MakeScorer] = MappingProxyType(
         "neighbours": _model("neighbours", NeighboursParams, Neighbours),
         "ease": _model("ease", EaseParams, Ease),
         "als": _model("als", AlsParams, Als),
+        "trend": _model("trend", TrendParams, Trend),
+        "profile": _model("profile", ProfileParams, Profile),
+        "similar": _model("similar", SimilarParams, Similar),
+        "hybrid_mf": _model("hybrid_mf", HybridMfParams, HybridMf),
+        # these two are made of others, and so take what makes them
+        "blend": _model("blend", BlendParams, lambda params: Blend(params, make_scorer)),
+        "boosted": _model("boosted", BoostedParams, lambda params: Boosted(params, make_scorer)),
     }
 )
 _NO_PARAMS: Mapping[str, object] = MappingProxyType({})
@@ -46,8 +59,8 @@ def make_scorer(name: str, params: Mapping[str, object] = _NO_PARAMS) -> Scorer:
         ConfigError: There is no such model, or a parameter is wrong.
 
     Example:
-        >>> make_scorer("ease", {"l2": 500.0}).params
-        EaseParams(l2=500.0)
+        >>> make_scorer("neighbours", {"n_neighbours": 5}).params
+        NeighboursParams(similarity='tfidf', n_neighbours=5)
     """
     if name not in MODELS:
         raise ConfigError(f"there is no model {name!r}; known: {', '.join(MODELS)}")

@@ -12,7 +12,7 @@ from recsys.simulation.aftersales import CHANGES, EXPAND, NO_CHANGE, amended, ex
 from recsys.simulation.behaviour import Chances
 from recsys.simulation.catalogue import Catalogue
 from recsys.simulation.clients import ROLES, FloatArray, IntArray
-from recsys.simulation.occasions import possible_changes, true_wants
+from recsys.simulation.occasions import Offered, possible_changes, true_offers, true_wants
 from recsys.simulation.operator import Moment, Operator
 from recsys.simulation.outcomes import giving_up_chances, role_confirmation
 from recsys.simulation.policies import LoggingPolicies
@@ -122,6 +122,10 @@ class TruthAt:
         lift = float(self.chances.lift[row, column]) if is_possible else 0.0
         margin = self._connected(row, column) - self._replaced(row, column, change)
         return Answer(adoption + persuasion * lift, adoption, margin)
+
+    def offered(self) -> Offered:
+        """What is true of every client and offer at once, seen at the first slot by whoever sees it."""
+        return true_offers(self._operator, self.moment)
 
     def keeping(self, client_id: str, offer_id: str, context: Context | None = None) -> Keeping:
         """What seeing a retention does to a service; nothing where none may be offered.

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 import numpy as np
 import pytest
 
-from recsys.domain import ClientId, ClientState, Holding, LegalForm, OfferId, Profile, Size, Stage
+from recsys.domain import (
+    ClientId,
+    ClientState,
+    Holding,
+    LegalForm,
+    Offer,
+    OfferId,
+    Profile,
+    Size,
+    Stage,
+    Target,
+)
 from recsys.errors import NotFittedError, UnknownOfferError
-from recsys.models.base import ClientBatch, EvidenceKind, OfferIndex, Scorer, TrainingSet
+from recsys.features.builder import FeatureBuilder
+from recsys.features.population import fit_population
+from recsys.models.base import (
+    ClientBatch,
+    EvidenceKind,
+    FirstConnections,
+    OfferIndex,
+    PastWindow,
+    Scorer,
+    TrainingSet,
+)
 from recsys.models.chance import MIN_COHORT, MIN_LIFT
 from recsys.models.registry import MODELS, make_scorer
 
 AS_OF = datetime(2025, 1, 1, tzinfo=UTC)
 OFFERS = OfferIndex([f"offer-{column:02}" for column in range(14)])
+CATEGORIES = ("voice",) * 5 + ("data",) * 5 + (None,) * 4
 EXPERT = """
 offers:
   offer-00: {base: 1.0, stage: {growth: 0.5}, size: {micro: -0.2}}
@@ -41,21 +64,62 @@ def _state(number: int, rng: np.random.Generator) -> ClientState:
         client_id=ClientId(f"client-{number}"),
         profile=None if number % 10 == 0 else profile,
         holdings=tuple(
-            Holding(f"{number}-{column}", OfferId(OFFERS.offer_ids[column]), AS_OF) for column in held
+            Holding(
+                f"{number}-{column}",
+                OfferId(OFFERS.offer_ids[column]),
+                AS_OF - timedelta(days=10 * number % 170),
+            )
+            for column in held
         ),
     )
 
 
-def _training(seed: int = 5, n_clients: int = 360) -> TrainingSet:
+CATALOGUE = tuple(
+    Offer(OfferId(offer_id), category=category, need_group=f"group-{column % 3}")
+    for column, (offer_id, category) in enumerate(zip(OFFERS.offer_ids, CATEGORIES, strict=True))
+)
+
+
+def _batch(states: list[ClientState], at: datetime = AS_OF) -> ClientBatch:
+    population = fit_population(states, CATALOGUE, at)
+    return ClientBatch.from_states(states, OFFERS, at, FeatureBuilder(CATALOGUE, population))
+
+
+def _training(seed: int = 5, n_clients: int = 360, n_windows: int = 4) -> TrainingSet:
     rng = np.random.default_rng(seed)
-    clients = ClientBatch.from_states([_state(number, rng) for number in range(n_clients)], OFFERS)
-    return TrainingSet(
+    clients = _batch([_state(number, rng) for number in range(n_clients)])
+    training = TrainingSet(
         as_of=AS_OF,
         offers=OFFERS,
         clients=clients,
         demand=clients.clients_by_offers(),
-        categories=("voice",) * 5 + ("data",) * 5 + (None,) * 4,
+        categories=CATEGORIES,
         expert_yaml=EXPERT,
+        catalogue=CATALOGUE,
+        history=FirstConnections(
+            np.repeat(np.arange(n_clients), np.diff(clients.indptr)), clients.columns, clients.ages
+        ),
+    )
+    windows = [_window(training, rng, number) for number in range(n_windows)]
+    return replace(training, past=tuple(windows))
+
+
+def _window(training: TrainingSet, rng: np.random.Generator, number: int) -> PastWindow:
+    """Offers seen: those of a client's own parity are accepted, and the more so by the micro companies."""
+    n = 4 * len(training.clients)
+    rows, columns = np.sort(rng.integers(0, len(training.clients), n)), rng.integers(0, 14, n)
+    is_liked = columns % 2 == rows % 2
+    chances = 0.05 + 0.25 * is_liked * (1 + (rows % 2 == 0))
+    return PastWindow(
+        training=replace(training, as_of=AS_OF - timedelta(days=30 * (6 - number))),
+        clients=training.clients,
+        rows=rows,
+        columns=columns,
+        outcomes=(rng.random(n) < chances).astype(np.float64),
+        keep_rates=np.ones(n),
+        slots=rng.integers(1, 4, n),
+        logging_probabilities=np.full(n, np.nan),
+        target=Target.ACCEPTANCE,
     )
 
 
@@ -63,12 +127,12 @@ TRAINING = _training()
 CLIENTS = TRAINING.clients
 
 
-@pytest.fixture(params=sorted(MODELS))
+@pytest.fixture(scope="module", params=sorted(MODELS))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fitted(name: str) -> Scorer:
     return make_scorer(name).fit(TRAINING, np.random.default_rng(1))
 
@@ -226,23 +290,24 @@ def test_some_score_is_explained_by_more_than_popularity(fitted: Scorer) -> None
         for client in range(1, 9)
         for evidence in chain.from_iterable(fitted.explain(CLIENTS, client, columns))
     }
-    assert (EvidenceKind.HOLDING if fitted.reads_holdings else EvidenceKind.TRAIT) in kinds
+    assert not fitted.reads_holdings or EvidenceKind.HOLDING in kinds
+    assert not fitted.reads_profiles or EvidenceKind.TRAIT in kinds
 
 
 def test_a_client_without_holdings_is_scored(fitted: Scorer) -> None:
-    scores = fitted.score(ClientBatch.from_states([ClientState(ClientId("new"))], OFFERS))
+    nobody = ClientState(ClientId("new"))
+    scores = fitted.score(ClientBatch.from_states([nobody], OFFERS, AS_OF, CLIENTS.features))
     assert scores.shape == (1, len(OFFERS))
     assert np.isfinite(scores).all()
-    assert scores.any() == (not fitted.reads_holdings)
+    assert (np.ptp(scores) > 0) == fitted.reads_profiles
 
 
 def test_a_new_holding_changes_the_scores_without_fitting(fitted: Scorer) -> None:
     before = fitted.score(CLIENTS.take([9]))
     holding = Holding("new", OfferId("offer-01"), AS_OF)
     state = ClientState(ClientId("client-9"), profile=_state(9, np.random.default_rng(0)).profile)
-    after = fitted.score(
-        ClientBatch.from_states([ClientState(state.client_id, 1, state.profile, (holding,))], OFFERS)
-    )
+    holder = ClientState(state.client_id, 1, state.profile, (holding,))
+    after = fitted.score(ClientBatch.from_states([holder], OFFERS, AS_OF, CLIENTS.features))
     assert np.array_equal(before, after) == (not fitted.reads_holdings)
 
 
@@ -255,6 +320,15 @@ def test_fits_on_nobody(name: str) -> None:
     training = TrainingSet(AS_OF, OFFERS, nobody, nobody.clients_by_offers(), TRAINING.categories, EXPERT)
     scores = make_scorer(name).fit(training, np.random.default_rng(1)).score(CLIENTS)
     assert np.isfinite(scores).all()
+
+
+def test_log_odds_are_calibrated(fitted: Scorer) -> None:
+    if not fitted.gives_log_odds:
+        return
+    last = TRAINING.past[-1]
+    seen = fitted.score(last.clients)[last.rows, last.columns]
+    assert 1 / (1 + np.exp(-seen)).mean() > 0
+    assert (1 / (1 + np.exp(-seen))).sum() == pytest.approx(last.outcomes.sum(), rel=0.15)
 
 
 def test_fits_where_nobody_holds_anything(name: str) -> None:

@@ -14,7 +14,8 @@ from recsys.bundle import load_bundle, newest_bundle
 from recsys.domain import Basis, ClientId, ClientState, Holding, OfferId, Profile, Size
 from recsys.errors import ConfigError, DataError
 from recsys.models.base import ClientBatch
-from training.pipelines.fit import CONFIGS, fit, load_recipe
+from training.pipelines.fit import fit
+from training.pipelines.recipe import CONFIGS, load_recipe
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 AS_OF = "2024-07-01"
@@ -120,7 +121,7 @@ def test_a_recipe_says_how_many_windows_calibrate(data: Path, tmp_path: Path) ->
     assert metrics["n_calibration_windows"] == 1
 
 
-def test_ease_learns_the_two_kinds_of_clients(data: Path, tmp_path: Path) -> None:
+def test_the_default_learns_the_two_kinds_of_clients(data: Path, tmp_path: Path) -> None:
     recommender = load_bundle(fit(str(data), "default", AS_OF, tmp_path).path).recommender
     now = datetime(2024, 7, 1, tzinfo=UTC)
     states = [
@@ -131,11 +132,13 @@ def test_ease_learns_the_two_kinds_of_clients(data: Path, tmp_path: Path) -> Non
     ]
     prediction = recommender.predict(ClientBatch.from_states(states, recommender.offers))
     assert prediction.bases == (Basis.HOLDINGS, Basis.HOLDINGS, Basis.PROFILE, Basis.POPULATION)
-    even, odd = prediction.scores[:2, 0::2].sum(axis=1), prediction.scores[:2, 1::2].sum(axis=1)
+    # what a client holds itself is nothing to connect
+    prediction.probabilities[[0, 1], [2, 3]] = 0.0
+    even, odd = (prediction.probabilities[:2, start::2].max(axis=1) for start in (0, 1))
     assert even[0] > odd[0]
     assert even[1] < odd[1]
     # micro companies are those of even number
-    assert prediction.scores[2, 0::2].sum() > prediction.scores[2, 1::2].sum()
+    assert prediction.probabilities[2, 0::2].sum() > prediction.probabilities[2, 1::2].sum()
 
 
 def test_the_same_seed_gives_the_same_arrays(data: Path, tmp_path: Path) -> None:
@@ -165,7 +168,7 @@ def test_a_recipe_of_ones_own(data: Path, tmp_path: Path) -> None:
     recipe.write_text('model = "ease"\nhorizon_days = 60\n[params]\nl2 = 3.0\n', encoding="utf-8")
     result = fit(str(data), str(recipe), AS_OF, tmp_path / "bundles")
     manifest = load_bundle(result.path).manifest
-    assert (manifest.name, manifest.horizon_days, manifest.main.params) == ("mine", 60, {"l2": 3.0})
+    assert (manifest.name, manifest.horizon_days, manifest.main.params["l2"]) == ("mine", 60, 3.0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -57,6 +58,35 @@ def test_ease_solves_the_constrained_ridge_regression() -> None:
         expected[others, column] = np.linalg.lstsq(stacked, wanted)[0]
     ease = Ease(EaseParams(l2=l2)).fit(_training(holdings), np.random.default_rng(0))
     np.testing.assert_allclose(ease.to_arrays()["weights"], expected, atol=1e-10)
+
+
+def test_ease_toward_what_is_recent_solves_its_own_regression() -> None:
+    # as above, but what is predicted counts for half after every 30 days
+    holdings, l2 = _random_holdings(8), 3.0
+    n_offers = holdings.shape[1]
+    training = _training(holdings)
+    ages = np.random.default_rng(9).uniform(0, 200, len(training.clients.columns))
+    recent = holdings.copy()
+    recent[holdings > 0] = 0.5 ** (ages / 30)
+    expected = np.zeros((n_offers, n_offers))
+    for column in range(n_offers):
+        others = np.delete(np.arange(n_offers), column)
+        stacked = np.vstack([holdings[:, others], np.sqrt(l2) * np.eye(n_offers - 1)])
+        wanted = np.concatenate([recent[:, column], np.zeros(n_offers - 1)])
+        expected[others, column] = np.linalg.lstsq(stacked, wanted)[0]
+    aged = replace(training, clients=replace(training.clients, ages=ages))
+    ease = Ease(EaseParams(l2=l2, half_life_days=30.0)).fit(aged, np.random.default_rng(0))
+    np.testing.assert_allclose(ease.to_arrays()["weights"], expected, atol=1e-10)
+
+
+def test_ease_toward_holdings_of_one_age_is_plain_ease_to_scale() -> None:
+    training = _training(_random_holdings(10))
+    aged = replace(
+        training, clients=replace(training.clients, ages=np.full(len(training.clients.columns), 60.0))
+    )
+    plain = Ease().fit(training, np.random.default_rng(0)).to_arrays()["weights"]
+    halved = Ease(EaseParams(half_life_days=60.0)).fit(aged, np.random.default_rng(0)).to_arrays()["weights"]
+    np.testing.assert_allclose(halved, plain / 2, atol=1e-12)
 
 
 def test_ease_default_penalty_is_five_times_the_mean_number_of_holders() -> None:

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import orjson
-import polars as pl
-from pydantic import Field, JsonValue
 
 import recsys
-from recsys.bundle import RECIPE_NAME, Provenance, save_bundle
-from recsys.config import RunConfig
+from recsys.bundle import Provenance, save_bundle
 from recsys.data.dataset import Dataset
 from recsys.data.snapshot import Snapshot, take_snapshot
 from recsys.data.splits import first_adoptions
+from recsys.domain import Target
 from recsys.errors import ConfigError, DataError
-from recsys.features.population import fit_population
 from recsys.models.base import Scorer, TrainingSet
+from recsys.models.boosted import Boosted
 from recsys.models.calibration import Calibration
-from recsys.models.popularity import Popularity, PopularityParams
+from recsys.models.popularity import Popularity
 from recsys.models.recommender import Recommender
-from recsys.models.registry import make_scorer
 from training.pipelines.adoptions import (
     MAX_PAIRS,
     Trial,
@@ -38,36 +35,11 @@ from training.pipelines.adoptions import (
     measure_calibration,
     measure_ranking,
 )
-from training.pipelines.cuts import parse_cut
+from training.pipelines.evaluation.cuts import KnownWorld, known_at, parse_cut
+from training.pipelines.past import past_windows
+from training.pipelines.recipe import Recipe, load_recipe, recipe_path
 from training.prepare.sources import open_dataset
 from training.runs import check_folder, progress
-
-CONFIGS = Path(__file__).parent.parent / "configs"
-
-
-class Recipe(RunConfig):
-    """What to fit.
-
-    Attributes:
-        model: Name of the main model, for clients with holdings.
-        params: Its parameters; what is left out takes the model's default.
-        fallback: Popularity for clients without holdings.
-        horizon_days: Days within which an adoption must happen, ≥1.
-        calibration_windows: How many horizons before as_of the calibration learns from, ≥1; fewer where
-            the data do not reach a horizon further back.
-        adoptions_per_bin: Adoptions behind each step of a calibration, ≥1.
-    """
-
-    model: str
-    params: dict[str, JsonValue] = Field(default_factory=dict)
-    fallback: PopularityParams = Field(default_factory=PopularityParams)
-    horizon_days: int = Field(default=30, ge=1)
-    calibration_windows: int = Field(default=3, ge=1)
-    adoptions_per_bin: int = Field(default=25, ge=1)
-
-    def make_main(self) -> Scorer:
-        """The unfitted main model; ConfigError if its name or a parameter is wrong."""
-        return make_scorer(self.model, self.params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,40 +62,6 @@ class FitResult:
     def __str__(self) -> str:
         figures = "\n".join(f"  {name} {value:.4g}" for name, value in self.metrics.items())
         return f"{self.path}\n{figures}"
-
-
-def recipe_path(name_or_file: str) -> Path:
-    """The file of a recipe.
-
-    Raises:
-        ConfigError: No shipped recipe and no file is called so, or its name cannot name a bundle.
-    """
-    shipped = CONFIGS / f"{name_or_file}.toml"
-    is_shipped = re.fullmatch(RECIPE_NAME, name_or_file) is not None and shipped.is_file()
-    path = shipped if is_shipped else Path(name_or_file)
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
-        raise ConfigError(f"there is no recipe {name_or_file!r}: name a TOML file or one of {known}")
-    if re.fullmatch(RECIPE_NAME, path.stem) is None:
-        raise ConfigError(
-            f"{path}: a recipe's name may hold lower-case letters, digits, - and _ only; rename it"
-        )
-    return path
-
-
-def load_recipe(name_or_file: str) -> Recipe:
-    """A shipped recipe by name, or one of your own by file.
-
-    Raises:
-        ConfigError: It does not exist, or something in it is wrong.
-    """
-    path = recipe_path(name_or_file)
-    recipe = Recipe.load(path)
-    try:
-        recipe.make_main()
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    return recipe
 
 
 def training_set(dataset: Dataset, snapshot: Snapshot) -> TrainingSet:
@@ -163,21 +101,13 @@ def fit(
     """
     check_folder(out)
     name, recipe = recipe_path(config).stem, load_recipe(config)
-    fit_rng, draw_rng, window_rng = _spawn_rngs(seed)
-    with progress(f"fit {name}", 5) as advance:
+    with progress(f"fit {name}", 4) as advance:
         dataset = open_dataset(data, skip_bad_rows=skip_bad_rows)
         zone = dataset.meta.time_zone
         instant = parse_cut(as_of, zone).astimezone(ZoneInfo(zone))
         _check_history(dataset, instant, recipe.horizon_days)
         advance(1)
-        known = known_at(dataset, instant)
-        snapshot = _snapshot_with_holdings(known, instant)
-        advance(1)
-        learnt = _learn_from_windows(known, snapshot, recipe, window_rng, draw_rng)
-        advance(1)
-        main, fallback = _fit_models(recipe, training_set(known, snapshot), fit_rng)
-        advance(1)
-        recommender = Recommender(main, fallback, learnt.main, learnt.fallback)
+        fitted = fit_recommender(recipe, known_at(dataset, instant), instant, seed, lambda: advance(1))
         provenance = Provenance(
             name=name,
             created_at=datetime.now(UTC),
@@ -186,13 +116,101 @@ def fit(
             seed=seed,
             config_digest=recipe.digest(),
             data_digest=dataset.digest,
-            code_digest=_code_digest(),
-            metrics=learnt.metrics,
+            code_digest=code_digest(),
+            metrics=dict(fitted.metrics),
         )
-        population = fit_population(snapshot.states, snapshot.offers, instant)
-        path = save_bundle(recommender, provenance, out, population)
+        path = save_bundle(fitted.recommender, provenance, out, fitted.training.population)
         advance(1)
-    return FitResult(path, learnt.metrics)
+    return FitResult(path, fitted.metrics)
+
+
+class FittedRecipe(NamedTuple):
+    """A recipe after it learnt.
+
+    Attributes:
+        recommender: Scores, probabilities and what they are probabilities of.
+        training: What it was fitted on; its population belongs into the bundle.
+        metrics: What was measured on the past, by name.
+    """
+
+    recommender: Recommender
+    training: TrainingSet
+    metrics: Mapping[str, float]
+
+
+def fit_recommender(
+    recipe: Recipe, known: Dataset, as_of: datetime, seed: int, advance: Callable[[], None] = lambda: None
+) -> FittedRecipe:
+    """Fit a recipe as of an instant.
+
+    A model that learns from exposures does so where the data have enough of them, and its target is
+    acceptance; else the recipe's model for data without exposures is fitted, and the target is adoption.
+
+    Args:
+        recipe: What to fit.
+        known: The dataset as it was known at as_of; see `known_at`.
+        as_of: The instant, aware.
+        seed: Root seed of every random draw, ≥0.
+        advance: Told of every step done, two in all.
+
+    Raises:
+        ConfigError: The recipe or the seed is wrong.
+        DataError: Nobody holds anything, or the data are too short to calibrate on.
+        LeakageError: The data hold something recorded after as_of.
+    """
+    fit_rng, draw_rng, window_rng = _spawn_rngs(seed)
+    snapshot = _snapshot_with_holdings(known, as_of)
+    training = training_set(known, snapshot)
+    advance()
+    if recipe.make_main().reads_past:
+        past = past_windows(known, as_of, recipe.horizon_days, recipe.past, window_rng)
+        if past:
+            fitted = _fit_on_exposures(recipe, replace(training, past=past), fit_rng)
+            advance()
+            return fitted
+        recipe = recipe.for_adoption()
+    learnt = _learn_from_windows(known, snapshot, recipe, window_rng, draw_rng)
+    main, fallback = _fit_models(recipe, training, fit_rng)
+    advance()
+    return FittedRecipe(Recommender(main, fallback, learnt.main, learnt.fallback), training, learnt.metrics)
+
+
+def fit_ranking(recipe: Recipe, world: KnownWorld, seed: int) -> tuple[Scorer, Popularity]:
+    """What ranks, without what turns scores into probabilities: see `score_clients`.
+
+    A calibration needs a horizon of history more, and changes no list.
+
+    Args:
+        recipe: What to fit.
+        world: What may be learnt from.
+        seed: Root seed of every random draw, ≥0.
+
+    Returns:
+        The main model and its fallback, the same as `fit_recommender` fits on what learns from exposures.
+
+    Raises:
+        ConfigError: The recipe or the seed is wrong.
+        DataError: Nobody holds anything.
+    """
+    fit_rng, _, window_rng = _spawn_rngs(seed)
+    training, as_of = world.training, world.training.as_of
+    if not len(training.clients.columns):
+        raise DataError(f"no client holds anything at {as_of.isoformat()}: choose a later as_of")
+    if recipe.make_main().reads_past:
+        past = past_windows(world.dataset, as_of, recipe.horizon_days, recipe.past, window_rng)
+        if past:
+            return _fit_models(recipe, replace(training, past=past), fit_rng)
+        recipe = recipe.for_adoption()
+    return _fit_models(recipe, training, fit_rng)
+
+
+def _fit_on_exposures(recipe: Recipe, training: TrainingSet, rng: np.random.Generator) -> FittedRecipe:
+    main, fallback = _fit_models(recipe, training, rng)
+    recommender = Recommender(main, fallback, None, None, Target.ACCEPTANCE)
+    metrics = {"n_windows": float(len(training.past))}
+    if isinstance(main, Boosted):
+        metrics |= main.figures
+    return FittedRecipe(recommender, replace(training, past=()), metrics)
 
 
 def _spawn_rngs(seed: int) -> list[np.random.Generator]:
@@ -260,19 +278,6 @@ def _fit_models(recipe: Recipe, training: TrainingSet, rng: np.random.Generator)
     return recipe.make_main().fit(training, rng), Popularity(recipe.fallback).fit(training, rng)
 
 
-def known_at(dataset: Dataset, as_of: datetime) -> Dataset:
-    """The dataset as it was known at as_of: rows recorded later are left out."""
-    return replace(
-        dataset,
-        tables={
-            name: frame.filter(pl.col("recorded_at") <= as_of.astimezone(UTC))
-            if "recorded_at" in frame.columns
-            else frame
-            for name, frame in dataset.tables.items()
-        },
-    )
-
-
 def _snapshot_with_holdings(dataset: Dataset, as_of: datetime) -> Snapshot:
     snapshot = take_snapshot(dataset, as_of)
     if not snapshot.states:
@@ -317,7 +322,7 @@ def _recorded_span(dataset: Dataset, table: str) -> tuple[datetime, datetime]:
     return first, last
 
 
-def _code_digest() -> str:
+def code_digest() -> str:
     """SHA-256 over the library's source files, by path."""
     root = Path(recsys.__file__).parent
     digest = hashlib.sha256()

@@ -1,0 +1,339 @@
+"""The stack: components, a log-linear start that joins them, and boosted trees that correct it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from recsys.config import RunConfig
+from recsys.features.population import need_groups_of
+from recsys.models.base import (
+    Arrays,
+    ClientBatch,
+    Evidence,
+    FittedOffers,
+    FloatArray,
+    FrozenArrays,
+    IntArray,
+    OfferIndex,
+    PastWindow,
+    TrainingSet,
+    take_array,
+)
+from recsys.models.blend import Component, Components, MakeScorer
+from recsys.models.calibration import GroupCalibration, expit, fit_group_calibration
+from recsys.models.features_read import FeatureReader
+from recsys.models.log_linear import Candidates, LogLinear, fit_log_linear
+from recsys.models.trees import Trees
+
+_MIN_CAME_TRUE = 50
+_CLIENTS_AT_ONCE = 500
+
+
+class BoostedParams(RunConfig):
+    """Parameters of `Boosted`.
+
+    Attributes:
+        components: What the start joins.
+        n_calibration_windows: The last windows, which only calibrate, ≥1.
+        max_trees: Trees at most; 0 = the log-linear start alone.
+        patience: Trees without a gain on the later window after which no more are grown.
+        learning_rate: Share of each tree's correction that counts, in (0, 1].
+        n_leaves: Leaves of a tree.
+        min_in_leaf: Candidates in a leaf at least.
+        l2: Ridge penalty of a leaf's value.
+        feature_share: Share of the features that a tree may read, in (0, 1].
+        n_bins: Values told apart of each feature.
+    """
+
+    components: tuple[Component, ...] = Field(
+        default=(
+            Component(name="ease"),
+            Component(name="popularity", params={"segment_by": ["size", "industry"]}),
+            Component(name="profile"),
+        ),
+        min_length=1,
+    )
+    n_calibration_windows: int = Field(default=2, ge=1)
+    max_trees: int = Field(default=300, ge=0)
+    patience: int = Field(default=25, ge=1)
+    learning_rate: float = Field(default=0.08, gt=0, le=1)
+    n_leaves: int = Field(default=15, ge=2)
+    min_in_leaf: int = Field(default=50, ge=1)
+    l2: float = Field(default=10.0, ge=0)
+    feature_share: float = Field(default=0.5, gt=0, le=1)
+    n_bins: int = Field(default=63, ge=2, le=255)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Candidates of one window or of several, with everything that trees may read of them."""
+
+    candidates: Candidates
+    rows: NDArray[np.float32]
+    moments: IntArray
+
+    @classmethod
+    def join(cls, parts: Sequence[_Part]) -> _Part:
+        starts = np.cumsum([0, *(int(part.moments.max(initial=-1)) + 1 for part in parts[:-1])])
+        return cls(
+            Candidates(
+                *(np.concatenate(each) for each in zip(*(part.candidates for part in parts), strict=True))
+            ),
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.moments + start for part, start in zip(parts, starts, strict=True)]),
+        )
+
+
+@dataclass(slots=True)
+class _Learnt:
+    """What fit leaves for scoring."""
+
+    start: LogLinear
+    calibration: GroupCalibration
+    trees: Trees | None = None
+    importance: tuple[tuple[str, float], ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Boosted(FittedOffers):
+    """Probability that a client accepts an offer, in log-odds.
+
+    ``z(client, j) = term_j + Σ_c w_c log(s_c + ε_c) + trees(features)``,  ``score = a_g + b_g z``
+
+    The start (terms and weights) is a logistic regression on past windows, shrunk; the trees begin at it, are
+    grown until a later window gains no more, and are left out where they do not gain more than the standard
+    error of the gain. The line (a, b) of each need group comes from windows that are later still. The slot in
+    which an offer was seen is part of the start and is fixed at the first slot when scoring.
+
+    Without past windows it is a `Blend` of the components with the weights of its configuration, and its
+    scores are no log-odds.
+
+    Attributes:
+        figures: How the fit went: candidates, what came true, trees, log-loss on the later window with and
+            without trees.
+        importance: Share of each feature in the gain of the trees, the largest first; empty after `restore`.
+
+    Source:
+        Friedman 2001, "Greedy function approximation: a gradient boosting machine"; Ke et al. 2017,
+        "LightGBM". Sampled negatives: King & Zeng 2001, "Logistic regression in rare events data", 4.1.
+    """
+
+    name: ClassVar[str] = "boosted"
+    reads_holdings: ClassVar[bool] = True
+    reads_profiles: ClassVar[bool] = True
+    reads_past: ClassVar[bool] = True
+    gives_log_odds: ClassVar[bool] = True
+
+    def __init__(self, params: BoostedParams, make: MakeScorer) -> None:
+        self.params = params
+        self._make = make
+        self._components = Components(params.components, make)
+        self._reader = FeatureReader(len(params.components))
+        self._learnt = self._unlearnt(0)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """How the fit went."""
+        return dict(self._learnt.figures)
+
+    @property
+    def importance(self) -> tuple[tuple[str, float], ...]:
+        """Share of each feature in the gain of the trees."""
+        return self._learnt.importance
+
+    def fit(self, training: TrainingSet, rng: np.random.Generator) -> Self:
+        """Fit components, start, trees and calibration; returns self."""
+        self._components.fit(training, rng)
+        self._offers = training.offers
+        self._learnt = self._unlearnt(len(training.offers))
+        windows = [window for window in training.past if len(window)]
+        if sum(window.outcomes.sum() for window in windows) >= _MIN_CAME_TRUE:
+            parts = [self._part_of(window, training.offers, rng) for window in windows]
+            self._learn(parts, _groups_of(training), int(rng.integers(2**31)))
+        return self
+
+    def score(self, clients: ClientBatch) -> FloatArray:
+        """Calibrated log-odds at the first slot, shape (n_clients, n_offers)."""
+        self.check_batch(clients)
+        if len(clients) <= _CLIENTS_AT_ONCE:
+            return self._score_block(clients)
+        scores = np.empty((len(clients), len(self.offers)))
+        for first in range(0, len(clients), _CLIENTS_AT_ONCE):
+            block = np.arange(first, min(first + _CLIENTS_AT_ONCE, len(clients)))
+            scores[block] = self._score_block(clients.take(block))
+        return scores
+
+    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
+        """What the components say, in their order; what trees add is said of nothing."""
+        self.check_batch(clients)
+        return self._components.explain(clients, client, columns)
+
+    def to_arrays(self) -> Arrays:
+        """Components behind their numbers, the start, the calibration, and ``trees`` as text in bytes."""
+        _ = self.offers
+        learnt = self._learnt
+        text = "" if learnt.trees is None else learnt.trees.text
+        return {
+            **self._components.to_arrays(),
+            "terms": learnt.start.terms,
+            "weights": learnt.start.weights,
+            "intercepts": learnt.calibration.intercepts,
+            "slopes": learnt.calibration.slopes,
+            "trees": np.frombuffer(text.encode("ascii"), dtype=np.uint8).copy(),
+        }
+
+    def restore(self, offers: OfferIndex, arrays: FrozenArrays) -> Self:
+        """The opposite of `to_arrays`; returns self."""
+        self._components.restore(offers, arrays)
+        slopes = take_array(arrays, "slopes", (len(offers),))
+        if not (slopes > 0).all():
+            raise ValueError("array 'slopes' holds values that are not above 0")
+        start = LogLinear(
+            take_array(arrays, "terms", (len(offers),)),
+            take_array(arrays, "weights", (len(self.params.components),)),
+            0.0,
+        )
+        self._learnt = _Learnt(
+            start,
+            GroupCalibration(take_array(arrays, "intercepts", (len(offers),)), slopes),
+            self._trees_of(arrays),
+        )
+        self._offers = offers
+        return self
+
+    def _score_block(self, clients: ClientBatch) -> FloatArray:
+        learnt = self._learnt
+        logs = self._components.logs(clients)
+        raw = learnt.start.terms + (learnt.start.weights @ logs.reshape(len(logs), -1)).reshape(logs[0].shape)
+        if learnt.trees is not None and len(clients):
+            rows = self._reader.all_rows(clients, self.offers, logs)
+            raw += learnt.trees.predict(rows).reshape(raw.shape)
+        return learnt.calibration.log_odds(raw)
+
+    def _part_of(self, window: PastWindow, offers: OfferIndex, rng: np.random.Generator) -> _Part:
+        """A window's candidates in the columns of `offers`; an offer that is no longer known is left out."""
+        there = window.training.offers
+        places = np.array([offers.columns.get(offer_id, -1) for offer_id in there.offer_ids], dtype=np.int64)
+        components = Components(self.params.components, self._make).fit(window.training, rng)
+        is_known = places[window.columns] >= 0
+        moments, columns = window.rows[is_known], window.columns[is_known]
+        logs = np.empty((len(moments), len(self.params.components)))
+        for first in range(0, len(window.clients), _CLIENTS_AT_ONCE):
+            last = min(first + _CLIENTS_AT_ONCE, len(window.clients))
+            block = components.logs(window.clients.take(np.arange(first, last)))
+            is_in = (moments >= first) & (moments < last)
+            logs[is_in] = block[:, moments[is_in] - first, columns[is_in]].T
+        rows = self._reader.rows_of(window.clients, there, logs, moments, columns)
+        candidates = Candidates(
+            logs,
+            places[columns],
+            window.slots[is_known],
+            window.outcomes[is_known],
+            -np.log(window.keep_rates[is_known]),
+        )
+        return _Part(candidates, rows, moments)
+
+    def _learn(self, parts: Sequence[_Part], groups: IntArray, seed: int) -> None:
+        n_last = min(self.params.n_calibration_windows, len(parts) - 1)
+        earlier, later = (parts[:-n_last], parts[-n_last:]) if n_last else (parts, parts)
+        weights = self._learnt.start.weights
+        whole, judged = _Part.join(earlier), _Part.join(later)
+        start = fit_log_linear(whole.candidates, groups, weights)
+        learnt = self._learnt
+        learnt.figures = {
+            "n_candidates": float(len(whole.moments) + len(judged.moments)),
+            "n_came_true": float(whole.candidates.outcomes.sum() + judged.candidates.outcomes.sum()),
+            "n_trees": 0.0,
+        }
+        if len(earlier) > 1 and self.params.max_trees:
+            self._grow(earlier, groups, seed)
+        # with what the slot explains and sampling added, so that the line learns neither
+        raw = start.log_odds(judged.candidates)
+        if learnt.trees is not None:
+            raw += learnt.trees.predict(judged.rows)
+        found = judged.candidates
+        calibration = fit_group_calibration(raw, found.shifts, found.outcomes, groups[found.columns], groups)
+        learnt.start, learnt.calibration = start, calibration
+
+    def _grow(self, parts: Sequence[_Part], groups: IntArray, seed: int) -> None:
+        """Grow trees on earlier windows, keep as many as help on the last quarter, grow so many on all."""
+        from recsys.models.growing import grow_trees  # noqa: PLC0415 -- only training needs the library
+
+        learnt, names = self._learnt, self._reader.names
+        n_judging = max(1, len(parts) // 4)
+        first, last = _Part.join(parts[:-n_judging]), _Part.join(parts[-n_judging:])
+        start = fit_log_linear(first.candidates, groups, learnt.start.weights)
+        offsets = [start.log_odds(part.candidates) + part.candidates.shifts for part in (first, last)]
+        grown = grow_trees(
+            (first.rows, first.candidates.outcomes, offsets[0]),
+            (last.rows, last.candidates.outcomes, offsets[1]),
+            self.params,
+            self._reader,
+            seed,
+        )
+        losses = [
+            _losses(offset, last.candidates.outcomes) for offset in (offsets[1], offsets[1] + grown.later)
+        ]
+        gain, error = _mean_gain(losses[0] - losses[1], last.moments)
+        learnt.figures |= {
+            "log_loss_start": float(losses[0].mean()),
+            "log_loss_trees": float(losses[1].mean()),
+        }
+        if gain <= error:
+            return
+        whole = _Part.join(parts)
+        start = fit_log_linear(whole.candidates, groups, learnt.start.weights)
+        offset = start.log_odds(whole.candidates) + whole.candidates.shifts
+        final = grow_trees(
+            (whole.rows, whole.candidates.outcomes, offset),
+            None,
+            self.params,
+            self._reader,
+            seed,
+            grown.n_trees,
+        )
+        learnt.trees = Trees(final.text, len(names))
+        learnt.importance = final.importance
+        learnt.figures["n_trees"] = float(grown.n_trees)
+
+    def _unlearnt(self, n_offers: int) -> _Learnt:
+        weights = np.array([component.weight for component in self.params.components])
+        return _Learnt(
+            LogLinear(np.zeros(n_offers), weights, 0.0),
+            GroupCalibration(np.zeros(n_offers), np.ones(n_offers)),
+        )
+
+    def _trees_of(self, arrays: FrozenArrays) -> Trees | None:
+        content = arrays.get("trees")
+        if content is None or content.dtype != np.uint8 or content.ndim != 1:
+            raise ValueError("array 'trees' of uint8 with one dimension is missing")
+        if not len(content):
+            return None
+        return Trees(content.tobytes().decode("ascii"), len(self._reader.names))
+
+
+def _groups_of(training: TrainingSet) -> IntArray:
+    """Number of each offer's need group; −1 = none."""
+    if not training.catalogue:
+        return np.full(len(training.offers), -1, dtype=np.int64)
+    numbers = {group: number for number, group in enumerate(need_groups_of(training.catalogue))}
+    return np.array([numbers.get(offer.need_group or "", -1) for offer in training.catalogue], dtype=np.int64)
+
+
+def _losses(log_odds: FloatArray, outcomes: FloatArray) -> FloatArray:
+    chances = np.clip(expit(log_odds), 1e-12, 1 - 1e-12)
+    losses: FloatArray = -np.where(outcomes > 0, np.log(chances), np.log1p(-chances))
+    return losses
+
+
+def _mean_gain(gains: FloatArray, moments: IntArray) -> tuple[float, float]:
+    """Sum of gains by moment: its mean and the standard error of that mean."""
+    sums = np.bincount(moments, gains)
+    sums = sums[np.bincount(moments) > 0]
+    return float(sums.mean()), float(sums.std() / max(len(sums), 1) ** 0.5)

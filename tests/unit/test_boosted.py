@@ -1,0 +1,119 @@
+"""The stack and its parts: start, trees, lines of need groups."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from recsys.models.calibration import expit, fit_group_calibration
+from recsys.models.features_read import FeatureReader
+from recsys.models.growing import grow_trees
+from recsys.models.log_linear import Candidates, fit_log_linear
+from recsys.models.registry import make_scorer
+from recsys.models.trees import Trees
+
+N = 8_000
+
+
+def _candidates(rng: np.random.Generator, rate: float = 1.0) -> Candidates:
+    """Log-odds = -4 + own_j + 0.8 log s - 0.3 log slot, of which negatives are kept at the rate."""
+    logs, columns, slots = rng.normal(0, 1, (N, 1)), rng.integers(0, 4, N), rng.integers(1, 6, N)
+    truth = -4 + np.array([0.0, 0.5, -0.5, 1.0])[columns] + 0.8 * logs[:, 0] - 0.3 * np.log(slots)
+    outcomes = (rng.random(N) < expit(truth)).astype(np.float64)
+    kept = (outcomes > 0) | (rng.random(N) < rate)
+    shifts = np.full(int(kept.sum()), -np.log(rate))
+    return Candidates(logs[kept], columns[kept], slots[kept], outcomes[kept], shifts)
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.2])
+def test_the_start_finds_what_is_true_whatever_was_sampled(rate: float) -> None:
+    candidates = _candidates(np.random.default_rng(1), rate)
+    start = fit_log_linear(candidates, np.array([0, 0, 1, -1]), np.array([1.0]))
+    assert start.weights[0] == pytest.approx(0.8, abs=0.15)
+    assert start.slot_weight == pytest.approx(-0.3, abs=0.25)
+    assert np.allclose(start.terms, np.array([-4.0, -3.5, -4.5, -3.0]), atol=0.4)
+
+
+def test_without_outcomes_the_weights_stay_where_they_were() -> None:
+    nothing = Candidates(*(each[:50] for each in _candidates(np.random.default_rng(1))))
+    none = nothing._replace(outcomes=np.zeros(50))
+    start = fit_log_linear(none, np.array([-1, -1, -1, -1]), np.array([0.7]))
+    assert start.weights[0] == pytest.approx(0.7, abs=0.2)
+    assert (expit(start.log_odds(none)) < 0.05).all()
+
+
+def test_each_group_gets_its_line_and_few_outcomes_the_line_of_the_whole() -> None:
+    rng = np.random.default_rng(2)
+    raw, groups = rng.normal(-3, 1, N), np.array([0, 1, 2])
+    columns = np.where(rng.random(N) < 0.001, 2, rng.integers(0, 2, N))
+    truth = np.where(columns == 0, raw + 0.5, 1.2 * raw)
+    outcomes = (rng.random(N) < expit(truth)).astype(np.float64)
+    found = fit_group_calibration(raw, np.zeros(N), outcomes, groups[columns], groups)
+    assert found.intercepts[0] == pytest.approx(0.5, abs=0.3)
+    assert found.slopes[1] == pytest.approx(1.2, abs=0.15)
+    calibrated = found.log_odds(np.tile(raw[:, None], 3))[np.arange(N), columns]
+    for group in (0, 1):
+        is_in = columns == group
+        assert expit(calibrated[is_in]).sum() == pytest.approx(outcomes[is_in].sum(), rel=0.05)
+    assert found.slopes[2] == pytest.approx(found.slopes[:2].mean(), abs=0.2)
+
+
+def test_an_offer_without_a_group_has_the_line_of_the_whole() -> None:
+    raw = np.array([-1.0, 1.0, 0.0])
+    found = fit_group_calibration(raw, np.zeros(3), np.array([0.0, 1, 0]), np.full(3, -1), np.array([-1, -1]))
+    assert found.intercepts[0] == found.intercepts[1]
+    assert (found.slopes > 0).all()
+
+
+def _grown(rows: np.ndarray, outcomes: np.ndarray) -> tuple[FeatureReader, str]:
+    reader = FeatureReader(1)
+    wide = np.full((len(rows), len(reader.names)), np.nan, dtype=np.float32)
+    wide[:, [0, reader.names.index("price_minor")]] = rows
+    params = make_scorer("boosted").params
+    grown = grow_trees((wide, outcomes, np.full(len(rows), -3.0)), None, params, reader, 1, 40)
+    return reader, grown.text
+
+
+def test_a_higher_price_never_raises_the_probability() -> None:
+    rng = np.random.default_rng(3)
+    rows = np.stack([rng.normal(0, 1, N), rng.integers(1, 50, N)], axis=1)
+    # dearer offers are wanted more here, which trees must not learn
+    outcomes = (rng.random(N) < expit(-3 + rows[:, 0] + rows[:, 1] / 25)).astype(np.float64)
+    reader, text = _grown(rows, outcomes)
+    asked = np.full((50, len(reader.names)), np.nan)
+    asked[:, 0], asked[:, reader.names.index("price_minor")] = 0.5, np.arange(50)
+    assert (np.diff(Trees(text, len(reader.names)).predict(asked)) <= 0).all()
+    asked[:, 0], asked[:, reader.names.index("price_minor")] = np.linspace(-2, 2, 50), 10
+    assert np.ptp(Trees(text, len(reader.names)).predict(asked)) > 0.5
+
+
+def test_trees_are_the_same_from_the_same_seed() -> None:
+    rng = np.random.default_rng(4)
+    rows = np.stack([rng.normal(0, 1, N), rng.integers(1, 50, N)], axis=1)
+    outcomes = (rng.random(N) < expit(-3 + rows[:, 0])).astype(np.float64)
+    assert _grown(rows, outcomes)[1] == _grown(rows, outcomes)[1]
+
+
+def test_trees_of_other_features_and_broken_text_are_refused() -> None:
+    rng = np.random.default_rng(4)
+    rows = np.stack([rng.normal(0, 1, N), rng.integers(1, 50, N)], axis=1)
+    reader, text = _grown(rows, (rng.random(N) < 0.1).astype(np.float64))
+    with pytest.raises(ValueError, match="features"):
+        Trees(text, len(reader.names) + 1)
+    with pytest.raises(ValueError, match="LightGBM"):
+        Trees("tree", 3)
+    with pytest.raises(ValueError, match="columns"):
+        Trees(text, len(reader.names)).predict(np.zeros((2, 3)))
+
+
+def test_scoring_loads_the_library_without_its_package() -> None:
+    code = (
+        "import sys, numpy as np; from recsys.models.trees import _library; _library();"
+        "unread = ('lightgbm', 'sklearn', 'pandas', 'implicit', 'lightfm');"
+        "print([name for name in unread if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.strip() == "[]"
