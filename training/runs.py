@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
 from rich.console import Console
@@ -49,14 +50,23 @@ def progress(title: str, total: int) -> Iterator[Advance]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a place for results that is a file, before the work is done rather than after it.
+    """Refuse a place for results that cannot be written into, before the work is done rather than after it.
+
+    A folder is made where the results or their first missing folder will stand, and taken away again.
 
     Raises:
-        DataError: The place, or one above it, is a file.
+        DataError: The place, or one above it, is a file, or nothing can be written there.
     """
-    for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
-            raise DataError(f"{place}: is a file; give a folder to write into")
+    try:
+        for place in (folder, *folder.parents):
+            if place.exists():
+                if not place.is_dir():
+                    raise DataError(f"{place}: is a file; give a folder to write into")
+                with TemporaryDirectory(dir=place):
+                    return
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{folder}: cannot be written ({reason}); give another folder") from error
 
 
 class _PlainLines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -17,9 +18,12 @@ from rich.console import Console
 from recsys.data.dataset import Dataset
 from recsys.data.snapshot import Snapshot, take_snapshot
 from recsys.errors import ConfigError, DataError, LeakageError
-from recsys.evaluation.report import METRICS
-from training.pipelines import cuts
-from training.pipelines.evaluate import EvaluationResult, evaluate, render_table
+from recsys.evaluation.ranking import RANKING_METRICS
+from training.cli import main
+from training.pipelines.evaluation import cuts
+from training.pipelines.evaluation.compare import RunComparison, compare
+from training.pipelines.evaluation.evaluate import EvaluationResult, evaluate
+from training.pipelines.evaluation.terminal import render_comparison, render_table
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CUTS = ("2024-03-01", "2024-04-01")
@@ -100,9 +104,10 @@ def test_json_keeps_the_contract(evaluated: tuple[EvaluationResult, Path]) -> No
     answer = orjson.loads(result.to_json())
     assert list(answer["models"]) == ["popularity", "ease", "neighbours"]
     for metrics in answer["models"].values():
-        assert tuple(metrics) == METRICS
-        for estimate in metrics.values():
-            assert set(estimate) == {"value", "low", "high"}
+        assert tuple(metrics)[: len(RANKING_METRICS)] == tuple(RANKING_METRICS)
+        assert all(set(estimate) == {"value", "low", "high"} for estimate in metrics.values())
+        for metric in (*RANKING_METRICS, "coverage"):
+            estimate = metrics[metric]
             assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
     assert 0 < answer["n_clients"] <= 80
     assert all(re.fullmatch("[0-9a-f]{64}", answer["digests"][name]) for name in ("data", "config"))
@@ -115,6 +120,11 @@ def test_run_folder_says_what_was_done(evaluated: tuple[EvaluationResult, Path])
     assert run["seed"] == result.config.seed
     assert run["data_digest"] == result.subject.data_digest
     assert run["config_digest"] == result.subject.config_digest
+    command = run["command"]
+    assert command.startswith("evaluate --data ")
+    assert "--models popularity,ease,neighbours --as-of 2024-03-01,2024-04-01 " in command
+    assert command.endswith(f"--seed 1 --out {out}")
+    assert "NaN" not in (out / "metrics.csv").read_text()
 
 
 def test_tables_of_the_run_agree_with_its_figures(evaluated: tuple[EvaluationResult, Path]) -> None:
@@ -126,12 +136,58 @@ def test_tables_of_the_run_agree_with_its_figures(evaluated: tuple[EvaluationRes
     metrics = pl.read_csv(out / "metrics.csv")
     for model, found in result.estimates.items():
         rows = per_client.filter(pl.col("model") == model)
-        for metric in METRICS[:-1]:
+        for metric in RANKING_METRICS:
             assert rows[metric].mean() == pytest.approx(found[metric].value)
         written = metrics.filter((pl.col("model") == model) & (pl.col("metric") == "ndcg"))
         assert written.row(0)[2:] == pytest.approx(
             (found["ndcg"].value, found["ndcg"].low, found["ndcg"].high)
         )
+
+
+def test_figures_over_everybody_stand_beside_those_over_adopters(
+    evaluated: tuple[EvaluationResult, Path],
+) -> None:
+    result, _ = evaluated
+    assert result.n_observed >= result.n_rows
+    for estimates in result.estimates.values():
+        at_1, at_5 = (estimates[f"adoptions_top_{percent}_percent"].value for percent in (1, 5))
+        assert 0 <= at_1 <= at_5 <= 1
+    assert result.estimates["ease"]["adoptions_top_5_percent"].value > 0.05  # what chance would catch
+
+
+def test_what_the_data_do_not_tell_is_absent_and_the_report_says_why(
+    evaluated: tuple[EvaluationResult, Path],
+) -> None:
+    result, out = evaluated
+    for estimates in result.estimates.values():
+        assert not {"margin_at_k", "margin_top_1_percent", "diversity", "ndcg_again"} & set(estimates)
+    assert "by_supplier" not in result.tables
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for what in ("margin", "diversity", "suppliers", "calibration", "importance", "repeat", "by size"):
+        assert f"<li>{what}: {result.missing[what]}".replace("'", "&#39;") in page
+
+
+def test_every_other_model_is_held_against_the_best_simple_one(
+    evaluated: tuple[EvaluationResult, Path],
+) -> None:
+    result, _ = evaluated
+    assert {one.model for one in result.contrasts} == {"popularity", "neighbours"}
+    for one in result.contrasts:
+        assert one.baseline == "ease"
+        difference = result.estimates[one.model]["ndcg"].value - result.estimates["ease"]["ndcg"].value
+        assert one.difference.value == pytest.approx(difference)
+        assert one.p <= one.adjusted_p <= 1
+    assert "ease" in result.verdict
+
+
+def test_everything_plotted_is_a_table_in_the_folder(evaluated: tuple[EvaluationResult, Path]) -> None:
+    result, out = evaluated
+    written = {path.stem: pl.read_csv(path) for path in (out / "tables").iterdir()}
+    assert set(written) == set(result.tables) >= {"by_cut", "by_length", "gains", "by_offer", "examples"}
+    assert all(len(table) == len(result.tables[name]) for name, table in written.items())
+    gains = written["gains"].filter(pl.col("model") == "ease")["share_of_adoptions"].to_list()
+    assert gains == sorted(gains)
+    assert (gains[0], gains[-1]) == (0.0, 1.0)
 
 
 def test_a_model_that_reads_holdings_learns_the_tastes(evaluated: tuple[EvaluationResult, Path]) -> None:
@@ -150,7 +206,10 @@ def test_a_models_figures_do_not_depend_on_its_company(
     two_tastes: Path, evaluated: tuple[EvaluationResult, Path], tmp_path: Path
 ) -> None:
     alone = evaluate(str(two_tastes), ["ease"], CUTS, 30, 5, tmp_path / "out", n_resamples=200)
-    assert alone.estimates["ease"] == evaluated[0].estimates["ease"]
+    together = evaluated[0].estimates["ease"]
+    assert alone.estimates["ease"].keys() == together.keys()
+    for metric, figure in alone.estimates["ease"].items():
+        assert astuple(figure) == pytest.approx(astuple(together[metric]), rel=1e-12, nan_ok=True), metric
 
 
 def test_terminal_table_puts_the_best_first_and_fits_80_columns(
@@ -161,7 +220,7 @@ def test_terminal_table_puts_the_best_first_and_fits_80_columns(
     console.print(render_table(result))
     text = console.export_text()
     assert text.index("ease") < text.index("popularity")
-    for figure in result.estimates["ease"].values():
+    for figure in (result.estimates["ease"][metric] for metric in (*RANKING_METRICS, "coverage")):
         low, value = f"{figure.low:.3f}", f"{figure.value:.3f}"
         assert value.removeprefix("0")[:4] in text
         assert f"{low.removeprefix('0')[:4]}–" in text
@@ -179,7 +238,7 @@ def test_report_needs_nothing_from_elsewhere(evaluated: tuple[EvaluationResult, 
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(ids)
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     assert result.subject.data_digest in page
 
 
@@ -302,3 +361,132 @@ def test_a_file_in_the_place_of_the_results_is_refused_first(two_tastes: Path, t
     with pytest.raises(DataError, match="is a file; give a folder"):
         evaluate(str(two_tastes), ["popularity"], CUTS, 30, 5, place)
     assert place.read_text() == "mine"
+
+
+@pytest.fixture(scope="module")
+def compared(
+    two_tastes: Path, evaluated: tuple[EvaluationResult, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunComparison, Path, Path]:
+    changed = tmp_path_factory.mktemp("changed") / "out"
+    recipe = changed.parent / "weak.toml"
+    recipe.write_text('model = "ease"\n[params]\nl2 = 1e9\n')
+    evaluate(str(two_tastes), ["popularity", str(recipe)], CUTS, 30, 5, changed, n_resamples=200)
+    return compare(evaluated[1], changed), evaluated[1], changed
+
+
+def test_a_model_that_did_not_change_does_not_differ(compared: tuple[RunComparison, Path, Path]) -> None:
+    result, _, _ = compared
+    assert {(one.baseline, one.model) for one in result.overall} == {("popularity", "popularity")}
+    assert [one.metric for one in result.overall] == list(RANKING_METRICS)
+    for one in (*result.overall, *result.segments):
+        assert one.difference.value == one.difference.low == one.difference.high == 0
+        assert one.adjusted_p == 1
+    assert result.verdict == "popularity ranks every client alike in both runs."
+
+
+def test_two_models_of_one_run_can_be_compared(evaluated: tuple[EvaluationResult, Path]) -> None:
+    result, out = evaluated
+    found = compare(out, out, model_a="popularity", model_b="ease")
+    [ndcg] = [one for one in found.overall if one.metric == "ndcg"]
+    [contrast] = [one for one in result.contrasts if one.model == "popularity"]
+    assert ndcg.difference.value == pytest.approx(-contrast.difference.value)
+    assert ndcg.p == contrast.p
+    assert ndcg.difference.low > 0
+    assert "ease of B ranks better" in found.verdict
+    answer = orjson.loads(found.to_json())
+    assert answer["overall"][0]["difference"].keys() == {"value", "low", "high"}
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(render_comparison(found))
+    assert "hit_rate" in console.export_text()
+
+
+def test_a_model_that_the_run_does_not_have_is_named(evaluated: tuple[EvaluationResult, Path]) -> None:
+    with pytest.raises(ConfigError, match=r"has no model 'als'; it has neighbours, ease, "):
+        compare(evaluated[1], evaluated[1], model_b="als")
+
+
+@pytest.mark.parametrize(
+    ("cuts", "horizon", "k", "message"),
+    [
+        pytest.param(CUTS[:1], 30, 5, r"differ in cuts: 2024-03-01, 2024-04-01 and 2024-03-01$", id="cuts"),
+        pytest.param(CUTS, 20, 5, r"differ in horizon_days: 30 and 20$", id="horizon"),
+        pytest.param(CUTS, 30, 4, r"differ in k: 5 and 4$", id="k"),
+    ],
+)
+def test_runs_that_were_asked_different_things_are_refused(  # noqa: PLR0917
+    two_tastes: Path,
+    evaluated: tuple[EvaluationResult, Path],
+    tmp_path: Path,
+    cuts: Sequence[str],
+    horizon: int,
+    k: int,
+    message: str,
+) -> None:
+    evaluate(str(two_tastes), ["popularity"], cuts, horizon, k, tmp_path / "out", n_resamples=10)
+    with pytest.raises(DataError, match=message):
+        compare(evaluated[1], tmp_path / "out")
+
+
+def test_runs_on_different_data_are_refused(evaluated: tuple[EvaluationResult, Path], tmp_path: Path) -> None:
+    rows = [
+        *_held_all_but_one("held"),
+        ("last", "z", LAST, None),
+        ("c1", "x", datetime(2024, 4, 9, tzinfo=UTC), None),
+    ]
+    data = write_tables(tmp_path / "data", [*rows, ("c2", "w", datetime(2024, 4, 9, tzinfo=UTC), None)])
+    evaluate(str(data), ["popularity"], CUTS[:1], 30, 3, tmp_path / "out", n_resamples=10)
+    with pytest.raises(DataError, match=r"differ in data: [0-9a-f]{12}… and [0-9a-f]{12}…; cuts"):
+        compare(evaluated[1], tmp_path / "out")
+
+
+def test_a_folder_without_an_evaluation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no evaluation that can be read: give the --out folder"):
+        compare(tmp_path, tmp_path)
+
+
+def test_an_embargo_hides_the_days_before_the_cut(tmp_path: Path) -> None:
+    # everybody's taste shows in the last ten days before the cut and nowhere else
+    rows: list[Holding] = [("last", "x", LAST, None)]
+    for number in range(30):
+        rows += [
+            (f"c{number}", f"o{number % 3}", START, None),
+            (f"f{number}", "x", datetime(2024, 2, 25, tzinfo=UTC), None),
+        ]
+        rows.append((f"c{number}", "x", datetime(2024, 3, 10, tzinfo=UTC), None))
+    data = write_tables(tmp_path / "data", rows)
+    fresh = evaluate(str(data), ["popularity"], CUTS[:1], 30, 1, tmp_path / "fresh", n_resamples=10)
+    stale = evaluate(
+        str(data), ["popularity"], CUTS[:1], 30, 1, tmp_path / "stale", n_resamples=10, embargo_days=10
+    )
+    assert fresh.estimates["popularity"]["ndcg"].value == 1.0
+    assert stale.estimates["popularity"]["ndcg"].value < 0.5
+
+
+def test_the_commands_take_a_range_of_cuts_and_answer_with_one_object(
+    two_tastes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    asked = (
+        f"evaluate --data {two_tastes} --models popularity,ease --as-of 2024-04-01 --cuts 2 --every-days 31"
+    )
+    monkeypatch.setattr(
+        "sys.argv",
+        ["recsys-train", *asked.split(), "--horizon-days", "30", "--k", "5", "--out", out, "--json"],
+    )
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 0
+    answer = orjson.loads(capsys.readouterr().out)
+    assert [cut[:10] for cut in answer["cuts"]] == ["2024-03-01", "2024-04-01"]
+    monkeypatch.setattr(
+        "sys.argv", ["recsys-train", "compare", out, out, "--a", "popularity", "--b", "ease", "--json"]
+    )
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 0
+    assert orjson.loads(capsys.readouterr().out)["overall"][0]["model"] == "ease"
+    monkeypatch.setattr("sys.argv", ["recsys-train", "compare", out, str(tmp_path)])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.pipelines.evaluate import EvaluationResult, evaluate
+from training.pipelines.evaluation.evaluate import EvaluationResult, evaluate
 from training.prepare import gov_site_services, online_retail
 
 pytestmark = pytest.mark.reference

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from recsys.data.dataset import Dataset, DatasetMeta
+from recsys.domain import Target
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation.intervals import Estimate
-from recsys.evaluation.report import EvaluationConfig, EvaluationResult, Subject
-from training.pipelines.cuts import check_horizon, parse_cut
-from training.pipelines.report import verdict
+from recsys.evaluation.report import Contrast
+from training.pipelines.evaluation.cuts import check_horizon, check_start, parse_cut, spread_cuts
+from training.pipelines.evaluation.verdict import verdict
+from training.pipelines.recipe import load_recipe
+from training.runs import check_folder
 
 
 @pytest.mark.parametrize(
@@ -57,49 +62,146 @@ def test_data_without_holdings_cannot_be_evaluated_on() -> None:
         check_horizon(dataset_recorded_until(None, "UTC"), [datetime(2024, 1, 1, tzinfo=UTC)], 1)
 
 
-def result_of(**ndcg: tuple[float, float, float]) -> EvaluationResult:
-    cut = datetime(2024, 1, 1, tzinfo=UTC)
-    nothing = pl.DataFrame()
-    return EvaluationResult(
-        config=EvaluationConfig(
-            models=tuple(ndcg), cuts=(cut,), horizon_days=30, k=10, seed=1, n_resamples=1
-        ),
-        subject=Subject(title="tiny", time_zone="UTC", data_digest="", config_digest=""),
-        estimates={name: {"ndcg": Estimate(*figures)} for name, figures in ndcg.items()},
-        n_clients=1,
-        n_rows=1,
-        per_client=nothing,
-        by_cut=nothing,
-        by_length=nothing,
-    )
+@pytest.mark.parametrize(
+    ("cuts", "n_cuts", "every_days", "expected"),
+    [
+        pytest.param(["2024-03-31"], 3, 31, ["2024-01-29", "2024-02-29", "2024-03-31"], id="spread"),
+        pytest.param(["2024-03-31"], 1, 30, ["2024-03-31"], id="one"),
+        pytest.param(["2024-03-01", "2024-04-01"], None, None, ["2024-03-01", "2024-04-01"], id="as given"),
+    ],
+)
+def test_a_range_of_cuts_ends_at_the_day_given(
+    cuts: list[str], n_cuts: int | None, every_days: int | None, expected: list[str]
+) -> None:
+    assert spread_cuts(cuts, n_cuts, every_days) == expected
 
 
 @pytest.mark.parametrize(
-    ("result", "expected"),
+    ("cuts", "n_cuts", "every_days", "message"),
+    [
+        pytest.param(["2024-03-31"], 3, None, "go together", id="no step"),
+        pytest.param(["2024-03-31"], None, 30, "go together", id="no number"),
+        pytest.param(["2024-03-01", "2024-04-01"], 3, 30, "one day", id="several cuts"),
+        pytest.param(["2024-03-01T10:00Z"], 3, 30, "is no day", id="an instant"),
+    ],
+)
+def test_half_a_range_is_refused(
+    cuts: list[str], n_cuts: int | None, every_days: int | None, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        spread_cuts(cuts, n_cuts, every_days)
+
+
+def contrast(model: str, baseline: str, value: float, baseline_value: float, p: float) -> Contrast:
+    difference = Estimate(
+        value - baseline_value, value - baseline_value - 0.05, value - baseline_value + 0.05
+    )
+    return Contrast(
+        model=model,
+        baseline=baseline,
+        metric="ndcg",
+        value=value,
+        baseline_value=baseline_value,
+        difference=difference,
+        bootstrap=difference,
+        p=p,
+        adjusted_p=p,
+        detectable=0.07,
+        n_clients=100,
+    )
+
+
+NDCG = {"ndcg": Estimate(0.3, 0.25, 0.35)}
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "expected"),
     [
         pytest.param(
-            result_of(als=(0.1, 0.05, 0.15), ease=(0.3, 0.25, 0.35)),
-            "ease ranks best: NDCG@10 0.300 (95 % interval 0.250–0.350), its interval clear of the next"
-            " model's, als (0.100, 0.050–0.150).",
-            id="clear",
+            [contrast("default", "ease", 0.4, 0.3, 0.01), contrast("als", "ease", 0.2, 0.3, 0.01)],
+            "default ranks better than ease, the best simple model: NDCG@10 0.400 against 0.300, +0.100 (95 %"
+            " interval +0.050 to +0.150).",
+            id="better",
         ),
         pytest.param(
-            result_of(als=(0.2, 0.15, 0.26), ease=(0.3, 0.25, 0.35)),
-            "ease ranks best: NDCG@10 0.300 (95 % interval 0.250–0.350), but its interval overlaps the next"
-            " model's, als (0.200, 0.150–0.260).",
-            id="overlapping",
+            [contrast("default", "ease", 0.32, 0.3, 0.4)],
+            "No difference is shown between default and ease, the best simple model: NDCG@10 0.320 against"
+            " 0.300, +0.020 (95 % interval −0.030 to +0.070).",
+            id="ahead by chance",
         ),
         pytest.param(
-            result_of(ease=(0.3, 0.25, 0.35), default=(0.3, 0.25, 0.35)),
-            "default and ease rank equally well: NDCG@10 0.300 (95 % interval 0.250–0.350).",
-            id="equal",
+            [contrast("default", "ease", 0.2, 0.3, 0.0004)],
+            "default ranks worse than ease, the best simple model: NDCG@10 0.200 against 0.300, −0.100 (95 %"
+            " interval −0.150 to −0.050).",
+            id="worse",
         ),
         pytest.param(
-            result_of(ease=(0.3, 0.25, 0.35)),
-            "ease: NDCG@10 0.300 (95 % interval 0.250–0.350); no other model was evaluated.",
+            [contrast("popularity", "ease", 0.2, 0.3, 0.01), contrast("als", "ease", 0.1, 0.3, 0.01)],
+            "als ranks worse than ease, the best simple model: NDCG@10 0.100 against 0.300, −0.200 (95 %"
+            " interval −0.250 to −0.150).",
+            id="simple models in front of the one in question",
+        ),
+        pytest.param(
+            [contrast("popularity", "ease", 0.2, 0.3, 0.01)],
+            "ease ranks better than popularity, the next best: NDCG@10 0.300 against 0.200, +0.100 (95 %"
+            " interval +0.050 to +0.150); only simple models were evaluated.",
+            id="nothing but simple models",
+        ),
+        pytest.param(
+            [contrast("als", "default", 0.2, 0.3, 0.01)],
+            "default ranks better than als, the next best: NDCG@10 0.300 against 0.200, +0.100 (95 % interval"
+            " +0.050 to +0.150).",
+            id="no simple model",
+        ),
+        pytest.param(
+            [],
+            "ease: NDCG@10 0.300 (95 % interval 0.250 to 0.350); no other model was evaluated.",
             id="alone",
         ),
     ],
 )
-def test_verdict(result: EvaluationResult, expected: str) -> None:
-    assert verdict(result) == expected
+def test_verdict(contrasts: list[Contrast], expected: str) -> None:
+    assert verdict({"ease": NDCG}, contrasts, {}, 10) == expected
+
+
+def test_a_verdict_on_acceptance_is_a_line_of_its_own() -> None:
+    shown = replace(contrast("default", "ease", 0.911, 0.917, 0.4), metric="shown_order")
+    both = [contrast("default", "ease", 0.2, 0.3, 0.01), shown]
+    on_shown, on_connected = verdict({"ease": NDCG}, both, {"default": [Target.ACCEPTANCE]}, 10).splitlines()
+    assert on_shown.startswith(
+        "Of what clients were shown: no difference is shown between default and ease, the best simple model:"
+        " share of pairs in right order 0.911 against 0.917, −0.006 ("
+    )
+    assert on_connected.startswith("Of all that they connected: default ranks worse than ease")
+
+
+def test_a_cut_before_the_data_names_their_first_day() -> None:
+    # 21:30 UTC is the next day in Moscow
+    dataset = dataset_recorded_until(datetime(2024, 5, 31, 21, 30, tzinfo=UTC), "Europe/Moscow")
+    check_start(dataset, [parse_cut("2024-06-02", "Europe/Moscow")])
+    with pytest.raises(DataError, match=r"cut 2020-01-01 lies before the first data \(2024-06-01\)"):
+        check_start(dataset, [parse_cut("2020-01-01", "Europe/Moscow")])
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        pytest.param(
+            ["trend"], r"model or recipe 'trends' \(did you mean trend\?\): .*default.*trend", id="both"
+        ),
+        pytest.param([], r"no recipe 'trends': name a TOML file or one of .*default", id="recipes alone"),
+    ],
+)
+def test_a_mistyped_model_is_told_from_all_that_would_do(models: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe("trends", models)
+
+
+def test_a_folder_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^/proc/results/one: cannot be written \("):
+        check_folder(Path("/proc/results/one"))
+
+
+def test_a_check_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_folder(tmp_path / "results" / "one")
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from recsys.simulation.catalogue import read_catalogue
 from recsys.simulation.grain import Tables
 from recsys.simulation.record import record_world
 from recsys.simulation.world import World, check_world
-from training.pipelines.world_card import render_card
+from training.pipelines.worlds.card import render_card
 from training.runs import progress
 
 
@@ -91,7 +91,7 @@ def simulate(
     _refuse_foreign(out, meta)
     offers = read_catalogue(catalogue)
     check_world(parameters, offers, str(world))
-    documents = _read_documents(catalogue if catalogue.is_dir() else catalogue.parent)
+    documents = read_documents(catalogue if catalogue.is_dir() else catalogue.parent)
     with progress("simulating months", parameters.n_months) as advance:
         tables = record_world(parameters, offers, advance)
     write_dataset(Dataset(meta=meta, tables=tables, documents=documents), out)
@@ -131,7 +131,12 @@ def _refuse_foreign(out: Path, meta: DatasetMeta) -> None:
         raise DataError(f"{out}: holds no simulation of {meta.name!r}; give a new or empty folder")
 
 
-def _read_documents(folder: Path) -> dict[str, str]:
+def read_documents(folder: Path) -> dict[str, str]:
+    """Texts of the documents beside a catalogue that go into its datasets, by file name.
+
+    Raises:
+        ConfigError: One of them cannot be read.
+    """
     paths = [folder / name for name in DOCUMENTS]
     try:
         return {path.name: path.read_text(encoding="utf-8") for path in paths if path.exists()}

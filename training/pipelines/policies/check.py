@@ -21,7 +21,7 @@ from recsys.decision.policy.read import PolicyFault
 from recsys.decision.policy.walk import plain
 from recsys.decision.rulebook import NO_RULE
 from recsys.domain import ClientState
-from training.pipelines.policy_sources import Clients, many, needed_catalogue, open_clients, open_policy
+from training.pipelines.policies.sources import Clients, many, needed_catalogue, open_clients, open_policy
 from training.runs import progress
 
 _CLIENTS_PER_CHUNK = 2_000

@@ -10,17 +10,16 @@ import numpy as np
 from scipy import stats
 
 from recsys.data.dataset import Dataset, DatasetMeta
-from recsys.data.splits import first_adoptions
 from recsys.evaluation.ranking import find_hits, ndcg, rank_top_k
-from recsys.models.base import ClientBatch, FloatArray, OfferIndex
+from recsys.models.base import ClientBatch, FloatArray, TrainingSet
 from recsys.simulation.catalogue import Catalogue
 from recsys.simulation.lists import Lists
 from recsys.simulation.record import record_world
 from recsys.simulation.rollout import Aim, Policy, Request, Rollout, Rollouts, top_lists
 from recsys.simulation.truth import Truth
 from recsys.simulation.world import World
-from training.pipelines.contestants import Score, contestant
-from training.pipelines.cuts import CutTruth, take_cut, take_training
+from training.pipelines.evaluation.contestants import Predict, contestant
+from training.pipelines.evaluation.cuts import CutTruth, take_cut, take_training
 
 ORACLE = "oracle"
 K = 10
@@ -154,8 +153,8 @@ def score_offline(
     values: dict[str, list[FloatArray]] = {name: [np.zeros(0)] for name in (*models, ORACLE)}
     for cut in _cuts(world, truth, dataset):
         for name, scores in _scores(cut, models, _oracle(cut, truth)):
-            scores[cut.seen.nonzero()] = -np.inf
-            values[name].append(ndcg(find_hits(rank_top_k(scores, K), cut.relevant)))
+            scores[cut.seen[cut.adopters].nonzero()] = -np.inf
+            values[name].append(ndcg(find_hits(rank_top_k(scores, K), cut.relevant[cut.adopters])))
     return PairedValues({name: np.concatenate(parts) for name, parts in values.items()})
 
 
@@ -163,13 +162,15 @@ def _cuts(world: World, truth: Truth, dataset: Dataset) -> Iterator[CutTruth]:
     for to_go in MONTHS_TO_GO:
         cut = truth.starts_at(world.n_months - to_go)
         # In a small world two months may pass without anything new.
-        if any(first_adoptions(dataset, cut, HORIZON_DAYS).values()):
-            yield take_cut(dataset, cut, HORIZON_DAYS)
+        truth_here = take_cut(dataset, cut, HORIZON_DAYS)
+        if len(truth_here.adopters):
+            yield truth_here
 
 
 def _scores(cut: CutTruth, models: Sequence[str], oracle: FloatArray) -> Iterator[tuple[str, FloatArray]]:
     for name in models:
-        yield name, np.array(contestant(name).fit(cut.training, np.random.default_rng(1))(cut.clients))
+        scores, _ = contestant(name).fit(cut.known, 1).predict(cut.clients.take(cut.adopters))
+        yield name, np.array(scores)
     yield ORACLE, oracle
 
 
@@ -179,8 +180,8 @@ def _oracle(cut: CutTruth, truth: Truth) -> FloatArray:
     rows = {client_id: row for row, client_id in enumerate(truth.client_ids)}
     columns = {offer_id: column for column, offer_id in enumerate(truth.offer_ids)}
     asked = np.ix_(
-        [rows[client_id] for client_id in cut.client_ids],
-        [columns[offer_id] for offer_id in cut.training.offers.offer_ids],
+        [rows[cut.client_ids[row]] for row in cut.adopters],
+        [columns[offer_id] for offer_id in cut.offers.offer_ids],
     )
     judged: FloatArray = probabilities[asked]
     return judged
@@ -214,11 +215,11 @@ def score_online(world: World, catalogue: Catalogue, dataset: Dataset, models: S
     from_month = world.n_months - ROLLOUT_MONTHS
     without_changes = world.aftersales.model_copy(update={"share": 0.0})
     rollouts = Rollouts(world.model_copy(update={"aftersales": without_changes}), catalogue, from_month)
-    training = take_training(dataset, Truth(world, catalogue).starts_at(from_month))[1]
+    known = take_training(dataset, Truth(world, catalogue).starts_at(from_month))
     outcomes: dict[str, Rollout] = {}
     for name in models:
-        score = contestant(name).fit(training, np.random.default_rng(1))
-        outcomes[name] = rollouts.run(_policy(score, training.offers), ROLLOUT_MONTHS)
+        predict = contestant(name).fit(known, 1).predict
+        outcomes[name] = rollouts.run(_policy(predict, known.training), ROLLOUT_MONTHS)
     outcomes[ORACLE] = rollouts.run_oracle(ROLLOUT_MONTHS, Aim.ACCEPTANCE)
     return OnlineValues(
         accepted=PairedValues({name: outcome.n_expected for name, outcome in outcomes.items()}),
@@ -226,14 +227,15 @@ def score_online(world: World, catalogue: Catalogue, dataset: Dataset, models: S
     )
 
 
-def _policy(score: Score, offers: OfferIndex) -> Policy:
+def _policy(predict: Predict, training: TrainingSet) -> Policy:
     """Show what scores best; an offer that came after the fit comes last."""
+    offers = training.offers
 
     def fill(request: Request) -> Lists:
-        batch = ClientBatch.from_states(request.states(), offers)
+        batch = ClientBatch.from_states(request.states(), offers, request.as_of, training.clients.features)
         scores = np.full((len(batch), len(request.offer_ids)), _WORST)
         column = {offer_id: number for number, offer_id in enumerate(request.offer_ids)}
-        scores[:, [column[offer_id] for offer_id in offers.offer_ids]] = score(batch)
+        scores[:, [column[offer_id] for offer_id in offers.offer_ids]], _ = predict(batch)
         return top_lists(scores, request)
 
     return fill

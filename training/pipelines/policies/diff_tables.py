@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from training.pipelines.policy_diff import SEGMENTS, PolicyDiff
+from training.pipelines.policies.diff import SEGMENTS, PolicyDiff
 
 _N_OFFERS_SHOWN = 10
 _MINOR_UNITS = 100

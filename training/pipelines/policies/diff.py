@@ -15,25 +15,23 @@ import numpy as np
 import orjson
 import polars as pl
 
-from recsys.bundle import MANIFEST, load_bundle, newest_bundle
-from recsys.decision.arbitration import Alignment, Arbitration, Estimate, fallback_estimate, rank
-from recsys.decision.decide import Ask, Situation, decide, quantities_of
+from recsys.decision.arbitration import Arbitration, Estimate, fallback_estimate
+from recsys.decision.decide import decide
 from recsys.decision.engine import Engine
 from recsys.decision.policy.policy import Policy
-from recsys.domain import Basis, Change, ClientId, ClientState, OfferId, Profile
+from recsys.decision.situation import Ask, Situation, quantities_of
+from recsys.domain import Change, ClientState, OfferId, Profile
 from recsys.errors import ConfigError
 from recsys.features.lifecycle import StageThresholds, stage_of
-from recsys.models.base import ClientBatch
-from recsys.models.recommender import Recommender
 from recsys.placement import Exploration
-from training.pipelines.policy_sources import Clients, open_clients, open_policy, refuse_unsound
+from training.pipelines.policies.sources import Clients, open_clients, open_policy, refuse_unsound
+from training.pipelines.scoring.estimates import Estimates, open_bundle
 from training.runs import check_folder, progress
 
 SEGMENTS = ("stage", "size", "industry", "region")
 _CLIENTS_PER_CHUNK = 1_000
 _UNKNOWN = "unknown"
 _HOLDER_SHARE = "holder_share"
-_NOBODY = ClientState(ClientId(""))
 
 Shown = tuple[OfferId, Change]
 
@@ -190,7 +188,7 @@ def diff(  # noqa: PLR0913 – the parameters of the command
     policies = [_without_chance(files.policy) for files in read]
     engines = [Engine(clients.catalogue, policy, clients.zone) for policy in policies]
     ask = _ask(engines, (before, after), placement, k)
-    estimates = _Estimates(clients, bundle)
+    estimates = _Opinion(clients, bundle)
     lists = _compare(engines, clients, estimates, ask)
     result = replace(
         _summarise(engines, clients, ask, lists),
@@ -224,47 +222,33 @@ def _ask(engines: Sequence[Engine], folders: Sequence[Path], placement: str | No
     return Ask(name, k or engines[-1].placements[name].k)
 
 
-class _Estimates:
+class _Opinion:
     """What the models of a bundle say; without one, how many hold an offer."""
 
     def __init__(self, clients: Clients, bundle: Path | None) -> None:
-        self._catalogue = clients.catalogue
-        self._recommender: Recommender | None = None
-        if bundle is not None:
-            path = bundle if (bundle / MANIFEST).exists() else newest_bundle(bundle)
-            self._recommender = load_bundle(path).recommender
-            self._alignment = Alignment(clients.catalogue, self._recommender.offers)
-        else:
-            ids = [offer.offer_id for offer in clients.snapshot.offers]
-            counts: Counter[str] = Counter(ids[column] for _, column in clients.snapshot.demand)
-            estimate = fallback_estimate(clients.catalogue, counts)
-            shares = np.array([counts[offer_id] for offer_id in clients.catalogue.offer_ids], dtype=float)
-            self._population = replace(estimate, probabilities=shares / len(clients.snapshot.states))
+        self._now = clients.snapshot.as_of
+        self._models = None if bundle is None else Estimates(open_bundle(bundle), clients.catalogue)
+        ids = [offer.offer_id for offer in clients.snapshot.offers]
+        counts: Counter[str] = Counter(ids[column] for _, column in clients.snapshot.demand)
+        shares = np.array([counts[offer_id] for offer_id in clients.catalogue.offer_ids], dtype=float)
+        self._population = replace(
+            fallback_estimate(clients.catalogue, counts),
+            probabilities=shares / len(clients.snapshot.states),
+        )
 
     @property
     def weight(self) -> str:
         """What the numbers are."""
-        return _HOLDER_SHARE if self._recommender is None else self._recommender.target.value
+        return _HOLDER_SHARE if self._models is None else self._models.recommender.target.value
 
-    def of(self, states: Sequence[ClientState]) -> Iterator[Estimate]:
-        """One estimate per client; with profiling switched off, that of a client nothing is known of."""
-        if self._recommender is None:
-            yield from [self._population] * len(states)
-            return
-        known = [state if _is_profiling_allowed(state) else _NOBODY for state in states]
-        prediction = self._recommender.predict(ClientBatch.from_states(known, self._recommender.offers))
-        for row, basis in enumerate(prediction.bases):
-            probabilities = self._alignment.align(prediction.probabilities[row])
-            order = rank(probabilities, self._alignment.align(prediction.scores[row]))
-            is_personalised = basis is not Basis.POPULATION
-            yield Estimate(probabilities, order, basis, self._recommender.target, is_personalised)
+    def of(self, states: Sequence[ClientState]) -> Sequence[Estimate]:
+        """One estimate per client."""
+        if self._models is None:
+            return [self._population] * len(states)
+        return self._models.of(states, self._now).estimates
 
 
-def _is_profiling_allowed(state: ClientState) -> bool:
-    return state.profile is None or state.profile.is_profiling_allowed
-
-
-def _compare(engines: Sequence[Engine], clients: Clients, estimates: _Estimates, ask: Ask) -> list[_Lists]:
+def _compare(engines: Sequence[Engine], clients: Clients, estimates: _Opinion, ask: Ask) -> list[_Lists]:
     found: list[_Lists] = []
     states = clients.snapshot.states
     with progress("diff", len(states)) as advance:

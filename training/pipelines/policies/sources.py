@@ -15,7 +15,7 @@ from recsys.decision.policy.check import check_policy
 from recsys.decision.policy.read import PolicyFiles, read_documents, read_policy
 from recsys.errors import ConfigError
 from recsys.simulation.catalogue import catalogue_tables, read_catalogue
-from training.pipelines.cuts import parse_cut
+from training.pipelines.evaluation.cuts import parse_cut
 from training.prepare.sources import open_dataset
 
 _CATALOGUE = "catalogue.yaml"
@@ -101,13 +101,30 @@ def open_clients(data: str, as_of: str | None = None) -> Clients:
         DataError: The data cannot be read or are broken, or nobody is a client then.
     """
     dataset = open_dataset(data)
-    zone = dataset.meta.time_zone
-    moment = _last_known(dataset) if as_of is None else parse_cut(as_of, zone)
-    snapshot = take_snapshot(dataset, moment, has_contacts=True)
-    if not snapshot.states or not snapshot.offers:
-        missing = "clients" if not snapshot.states else "offers"
-        raise ConfigError(f"{data}: has no {missing} at {moment.isoformat()}; choose a later --as-of")
-    return Clients(data, snapshot, CompiledCatalogue(snapshot.offers), ZoneInfo(zone))
+    snapshot = take_snapshot(dataset, moment_asked(dataset, as_of), has_contacts=True)
+    refuse_nobody(data, snapshot.as_of, len(snapshot.states), len(snapshot.offers))
+    return Clients(data, snapshot, CompiledCatalogue(snapshot.offers), ZoneInfo(dataset.meta.time_zone))
+
+
+def moment_asked(dataset: Dataset, as_of: str | None) -> datetime:
+    """The moment of a day or an instant; of None when the last row became known.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    return _last_known(dataset) if as_of is None else parse_cut(as_of, dataset.meta.time_zone)
+
+
+def refuse_nobody(data: str, moment: datetime, n_clients: int, n_offers: int) -> None:
+    """Refuse a moment at which nobody is a client, or nothing is offered.
+
+    Raises:
+        ConfigError: It is such a moment.
+    """
+    if n_clients and n_offers:
+        return
+    missing = "offers" if n_clients else "clients"
+    raise ConfigError(f"{data}: has no {missing} at {moment.isoformat()}; choose a later --as-of")
 
 
 def _last_known(dataset: Dataset) -> datetime:

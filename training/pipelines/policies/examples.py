@@ -14,9 +14,10 @@ from recsys.data.documents import YamlDocument
 from recsys.data.state import Showing, apply_events, put_holdings, put_months
 from recsys.decision.arbitration import Estimate, rank
 from recsys.decision.availability import Restrictions
-from recsys.decision.decide import Ask, Situation, Slate, decide
+from recsys.decision.decide import Slate, decide
 from recsys.decision.engine import Engine
 from recsys.decision.policy.examples import ClientExample, ExamplesFile, ExampleSpec, Expectation
+from recsys.decision.situation import Ask, Situation
 from recsys.domain import (
     Basis,
     ClientId,
@@ -32,7 +33,7 @@ from recsys.domain import (
 )
 from recsys.errors import ConfigError
 from recsys.history import MonthFigures
-from training.pipelines.policy_sources import (
+from training.pipelines.policies.sources import (
     many,
     needed_catalogue,
     open_clients,

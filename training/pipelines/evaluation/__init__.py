@@ -1,0 +1,1 @@
+"""Evaluations: models judged on what followed a cut, with figures, tests and a report."""
