@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 READY := $(VENV)/.ready
 CLIENTS ?= 5000
 RUN_DIR ?= demo-run
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check format bench soak docs pictures clean
+.PHONY: help demo test browser check format bench bench-quality soak docs pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +56,16 @@ format: $(READY) ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench-quality: $(READY) $(PEERS)/.ready ## ours against open peers and against the truth of the made-up operator
+	@for name in online-retail gov-site-services demo; do echo "== $$name"; \
+	  $(BIN)/python benchmarks/quality.py --dataset $$name --peers-python $(PEERS)/bin/python || exit 1; done
+
+# RecTools pins NumPy 1: the peers have an environment of their own, and only files cross the border.
+$(PEERS)/.ready: benchmarks/peers/requirements.txt benchmarks/peers/constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c benchmarks/peers/constraints.txt -r benchmarks/peers/requirements.txt
+	@touch $@
+
 bench: $(READY) ## every benchmark; each prints one JSON object as its last line
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
@@ -68,4 +79,4 @@ pictures: $(READY) ## draw the pictures of docs/worlds.md anew and print its tab
 	$(BIN)/python docs/draw_worlds.py
 
 clean: ## remove the environment and the demo's data
-	rm -rf $(VENV) $(RUN_DIR)
+	rm -rf $(VENV) $(PEERS) $(RUN_DIR)

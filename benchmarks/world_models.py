@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+
+# Beside this script lies another that is called as the package is: training.py.
+sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
 
 from threadpoolctl import threadpool_limits
 
 from recsys.simulation.catalogue import read_catalogue
 from recsys.simulation.world import World
-from training.pipelines.world_models import (
+from training.pipelines.worlds.models import (
     OnlineValues,
     PairedValues,
     agreement,

@@ -44,6 +44,6 @@ def answers_help(program: str, words: tuple[str, ...]) -> bool:
     return run.returncode == 0
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "bench", "soak", "docs"])
+@pytest.mark.parametrize("target", ["demo", "test", "check", "bench", "bench-quality", "soak", "docs"])
 def test_the_promised_targets_exist(root_dir: Path, target: str) -> None:
     assert re.search(rf"^{target}:", (root_dir / "Makefile").read_text(), re.MULTILINE)

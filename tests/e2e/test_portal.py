@@ -48,7 +48,7 @@ from serving.settings import Settings
 from serving.storage.migrate import migrate
 from serving.storage.sql import SqlStore
 from training.pipelines.fit import fit
-from training.pipelines.simulate import simulate
+from training.pipelines.worlds.simulate import simulate
 
 pytestmark = pytest.mark.browser
 

@@ -22,11 +22,12 @@ from recsys.bundle import load_bundle
 from recsys.data.state import present
 from recsys.decision.availability import Restrictions
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.decide import Ask, Decision, Situation, decide
+from recsys.decision.decide import Decision, decide
 from recsys.decision.engine import Engine
 from recsys.decision.policy.policy import version_of
 from recsys.decision.policy.read import policy_from_documents, read_documents
 from recsys.decision.rulebook import NO_RULE
+from recsys.decision.situation import Ask, Situation
 from recsys.domain import ClientId, ClientState, Language, Profile
 from serving.app import create_app
 from serving.orders import OfferStop, PolicyVersion
@@ -38,7 +39,7 @@ from serving.settings import Settings
 from serving.storage.migrate import migrate
 from serving.storage.sql import SqlStore
 from training.pipelines.fit import fit
-from training.pipelines.simulate import simulate
+from training.pipelines.worlds.simulate import simulate
 
 N_REQUESTS = 120
 ROLES = ("administrator", "finance", "employee", None)
@@ -195,7 +196,7 @@ class Auditor:
         scorer = self._scorer(row["bundle_version"], row["catalogue_version"])
         state = self._state(row, told)
         is_allowed = state.profile is None or state.profile.is_profiling_allowed
-        scored = scorer.score(state) if is_allowed else scorer.population
+        scored = scorer.score(state, row["occurred_at"]) if is_allowed else scorer.population
         situation = Situation(
             state=state,
             now=row["occurred_at"],

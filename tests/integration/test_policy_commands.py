@@ -19,21 +19,21 @@ from recsys.decision.arbitration import Estimate, rank
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.conditions.compile import ConditionSet
 from recsys.decision.conditions.facts import Moment
-from recsys.decision.decide import Ask, Situation
 from recsys.decision.engine import Engine
 from recsys.decision.policy.engagement import EngagementSpec
 from recsys.decision.policy.logic import FALSE, TRUE, UNKNOWN, Demand, inline, is_possible
 from recsys.decision.policy.policy import Policy
 from recsys.decision.policy.walk import plain
+from recsys.decision.situation import Ask, Situation
 from recsys.domain import Basis, Change, ClientId, ClientState, Holding, Offer, OfferId
 from recsys.errors import ConfigError
 from training.cli import app
 from training.pipelines.fit import fit
-from training.pipelines.policy_check import check
-from training.pipelines.policy_diff import PolicyDiff, diff, list_of
-from training.pipelines.policy_sources import open_clients, open_policy
-from training.pipelines.policy_test import run_examples
-from training.pipelines.simulate import simulate
+from training.pipelines.policies.check import check
+from training.pipelines.policies.diff import PolicyDiff, diff, list_of
+from training.pipelines.policies.examples import run_examples
+from training.pipelines.policies.sources import open_clients, open_policy
+from training.pipelines.worlds.simulate import simulate
 
 COMMAND = str(Path(sys.executable).parent / "recsys-train")
 

@@ -37,7 +37,7 @@ from serving.services.load import load
 from serving.settings import Settings
 from serving.storage.migrate import migrate
 from serving.storage.sql import SqlStore
-from training.pipelines.simulate import simulate
+from training.pipelines.worlds.simulate import simulate
 
 N_CLIENTS, N_MONTHS, N_MOMENTS = 300, 15, 1_000
 LATEST_LAG = timedelta(days=31)

@@ -12,6 +12,7 @@ import pytest
 from recsys.data.validation import recorded_column
 from recsys.domain import Change
 from recsys.models.base import TrainingSet
+from recsys.models.registry import make_scorer
 from recsys.simulation.catalogue import Catalogue, read_catalogue
 from recsys.simulation.lists import Lists, draw_weighted
 from recsys.simulation.operator import Operator
@@ -20,7 +21,6 @@ from recsys.simulation.rollout import Aim, Policy, Request, Rollout, Rollouts, t
 from recsys.simulation.truth import Context, Truth, dense_chances
 from recsys.simulation.world import World
 from recsys.tables import table_named
-from training.pipelines.contestants import contestant
 
 DEMO = Path(__file__).parents[2] / "datasets" / "demo"
 FROM_MONTH, N_MONTHS = 10, 4
@@ -62,11 +62,11 @@ def show_what_is_popular(request: Request) -> Lists:
 
 def show_what_a_model_says(request: Request) -> Lists:
     training = TrainingSet.from_snapshot(request.snapshot)
-    score = contestant("ease").fit(training, np.random.default_rng(1))
+    ease = make_scorer("ease").fit(training, np.random.default_rng(1))
     rows = {state.client_id: row for row, state in enumerate(request.snapshot.states)}
     known = np.array([rows.get(client_id, -1) for client_id in request.client_ids])
     columns = [training.offers.offer_ids.index(offer_id) for offer_id in request.offer_ids]
-    scores = np.array(score(training.clients))[known][:, columns]
+    scores = ease.score(training.clients)[known][:, columns]
     return top_lists(np.where(known[:, None] >= 0, scores, 0.0), request)
 
 

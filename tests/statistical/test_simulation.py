@@ -27,7 +27,7 @@ from recsys.simulation.sections import Logging, LoggingKind
 from recsys.simulation.streams import uniform_of
 from recsys.simulation.truth import dense_chances
 from recsys.simulation.world import World
-from training.pipelines.simulate import SimulationSummary, simulate
+from training.pipelines.worlds.simulate import SimulationSummary, simulate
 
 DEMO = Path(__file__).parents[2] / "datasets" / "demo"
 WORLD = DEMO / "worlds" / "typical.toml"
@@ -86,7 +86,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def test_same_seed_same_bytes_in_processes_with_one_and_two_threads(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from training.pipelines.simulate import simulate; "
+        "import sys, pathlib; from training.pipelines.worlds.simulate import simulate; "
         "catalogue, world, out = map(pathlib.Path, sys.argv[1:]); "
         "simulate(catalogue, world, out, n_clients=300, n_months=12, seed=3)"
     )

@@ -17,7 +17,7 @@ from recsys.simulation.card import Card, Segment, make_card
 from recsys.simulation.catalogue import Catalogue, read_catalogue
 from recsys.simulation.tails import hill
 from recsys.simulation.world import World
-from training.pipelines.world_models import ORACLE, PairedValues, live, score_offline
+from training.pipelines.worlds.models import ORACLE, PairedValues, live, score_offline
 
 DEMO = Path(__file__).parents[2] / "datasets" / "demo"
 WORLDS = ("small", "typical", "sparse", "drifting", "adversarial")

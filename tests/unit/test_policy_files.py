@@ -19,7 +19,7 @@ from recsys.decision.policy.read import policy_from_documents, read_documents, r
 from recsys.decision.policy.scope import OfferScope
 from recsys.domain import LegalForm, Offer, OfferId, OfferKind, Stage
 from recsys.errors import ConfigError
-from training.pipelines.policy_sources import catalogue_beside, open_policy
+from training.pipelines.policies.sources import catalogue_beside, open_policy
 
 RULE = """
 rules:

@@ -21,7 +21,7 @@ from recsys.decision.policy.read import read_policy
 from recsys.decision.policy.scope import OfferScope
 from recsys.decision.policy.vip import VipSpec
 from recsys.decision.policy.wording import Wording
-from training.pipelines.policy_sources import catalogue_beside
+from training.pipelines.policies.sources import catalogue_beside
 
 SHAPES: dict[str, type[BaseModel]] = {
     "engagement.yaml": EngagementSpec,

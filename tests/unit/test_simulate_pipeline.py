@@ -12,7 +12,7 @@ from recsys.errors import ConfigError, DataError
 from recsys.simulation.catalogue import Catalogue, catalogue_from_yaml, read_catalogue
 from recsys.simulation.rules import Shelf, allowed_offers, make_shelf, needed_offers, replaced_offers
 from recsys.simulation.world import World, check_world
-from training.pipelines.simulate import simulate
+from training.pipelines.worlds.simulate import simulate
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "datasets" / "demo"

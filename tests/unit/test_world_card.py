@@ -13,7 +13,7 @@ from recsys.data.write import conform
 from recsys.simulation.card import Card, make_card
 from recsys.simulation.tails import hill
 from recsys.tables import TABLES
-from training.pipelines.world_card import render_card
+from training.pipelines.worlds.card import render_card
 
 ZONE = "Europe/Moscow"
 HOUR = timedelta(hours=1)
