@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -77,22 +78,15 @@ class Recommender:
     def predict(self, clients: ClientBatch) -> Prediction:
         """Scores and probabilities of every offer for every client."""
         bases = bases_of(self.main, self.fallback, clients)
-        by_main = np.array([is_scored_by_main(self.main, basis) for basis in bases], dtype=bool)
-        n_main = int(np.count_nonzero(by_main))
-        if n_main == len(clients):
-            scores = self.main.score(clients)
-            return Prediction(scores, self._main_probabilities(scores), bases)
-        if n_main == 0:
-            scores = self.fallback.score(clients)
-            return Prediction(scores, self._fallback_probabilities(scores), bases)
         scores = np.empty((len(clients), len(self.offers)))
         probabilities = np.empty(scores.shape)
-        for scorer, probabilities_of, rows in (
-            (self.main, self._main_probabilities, np.flatnonzero(by_main)),
-            (self.fallback, self._fallback_probabilities, np.flatnonzero(~by_main)),
-        ):
-            scores[rows] = found = scorer.score(clients.take(rows))
-            probabilities[rows] = probabilities_of(found)
+        for scorer, rows in _shares(self.main, self.fallback, bases):
+            found = scorer.score(_rows_of(clients, rows))
+            is_main = scorer is self.main
+            scores[rows] = found
+            probabilities[rows] = (
+                self._main_probabilities(found) if is_main else self._fallback_probabilities(found)
+            )
         return Prediction(scores, probabilities, bases)
 
     def _main_probabilities(self, scores: FloatArray) -> FloatArray:
@@ -143,25 +137,30 @@ def bases_of(main: Scorer, fallback: Popularity, clients: ClientBatch) -> tuple[
     )
 
 
-def is_scored_by_main(main: Scorer, basis: Basis) -> bool:
-    """Whether the main model, not the fallback, scores a client of that basis."""
-    return basis is Basis.HOLDINGS or main.reads_profiles
-
-
 def score_clients(main: Scorer, fallback: Popularity, clients: ClientBatch) -> FloatArray:
     """Scores by the main model, and by the fallback where it has nothing to read.
 
     Returns:
         Shape (n_clients, n_offers); scores compare inside one client only.
     """
-    by_main = np.array(
-        [is_scored_by_main(main, basis) for basis in bases_of(main, fallback, clients)], dtype=bool
-    )
     scores = np.empty((len(clients), len(main.offers)))
-    for scorer, rows in ((main, np.flatnonzero(by_main)), (fallback, np.flatnonzero(~by_main))):
-        if len(rows):
-            scores[rows] = scorer.score(clients.take(rows))
+    for scorer, rows in _shares(main, fallback, bases_of(main, fallback, clients)):
+        scores[rows] = scorer.score(_rows_of(clients, rows))
     return scores
+
+
+def _shares(main: Scorer, fallback: Popularity, bases: Sequence[Basis]) -> list[tuple[Scorer, IntArray]]:
+    """Which of the two scores which clients (rows of the batch), where it scores any."""
+    by_main = np.array([main.reads_profiles or basis is Basis.HOLDINGS for basis in bases], dtype=bool)
+    shares: list[tuple[Scorer, IntArray]] = [
+        (main, np.flatnonzero(by_main)),
+        (fallback, np.flatnonzero(~by_main)),
+    ]
+    return [(scorer, rows) for scorer, rows in shares if len(rows)]
+
+
+def _rows_of(clients: ClientBatch, rows: IntArray) -> ClientBatch:
+    return clients if len(rows) == len(clients) else clients.take(rows)
 
 
 def _basis_of(

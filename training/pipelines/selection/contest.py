@@ -13,7 +13,7 @@ from recsys.evaluation.intervals import unit_codes
 from recsys.evaluation.ranking import find_hits, ndcg, rank_top_k
 from recsys.models.base import FloatArray, IntArray
 from training.pipelines.evaluation.contestants import Contestant, Predict
-from training.pipelines.evaluation.cuts import CutTruth
+from training.pipelines.evaluation.cuts import CutTruth, latest_units
 
 _CLIENTS_PER_CHUNK = 2000
 
@@ -91,9 +91,10 @@ def score_lists(truths: Sequence[CutTruth], lists: Mapping[str, Sequence[IntArra
         )
         for name, of_cuts in lists.items()
     }
+    unit_of = latest_units((truth.client_ids, truth.units) for truth in truths)
     return Scored(
         cuts=tuple(name_of(truth) for truth in truths for _ in truth.adopters),
-        units=tuple(truth.units[place] for truth in truths for place in truth.adopters),
+        units=tuple(unit_of[truth.client_ids[place]] for truth in truths for place in truth.adopters),
         values=values,
     )
 
