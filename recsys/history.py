@@ -145,7 +145,7 @@ class History:
     ) -> None:
         self._unread = unread
         # each part is its value or, as long as nobody asked for it, its text
-        self._figures: _Figures | str = (months, activity)
+        self._figures: _Figures | str = "" if unread else (months, activity)
         self._complaint: Complaint | str | None = complaint
         self._contacts: Contacts | str = contacts
 
@@ -172,12 +172,14 @@ class History:
     @property
     def months(self) -> tuple[MonthFigures, ...]:
         """Figures of the latest months known, oldest first."""
-        return self._read_figures()[0]
+        found = self._figures
+        return (self._read_figures() if isinstance(found, str) else found)[0]
 
     @property
     def activity(self) -> Activity:
         """Counts of events."""
-        return self._read_figures()[1]
+        found = self._figures
+        return (self._read_figures() if isinstance(found, str) else found)[1]
 
     @property
     def complaint(self) -> Complaint | None:

@@ -192,9 +192,10 @@ class Arbitration:
             >>> Arbitration.orders(np.array([[0.1, 0.3, 0.1]]), ranked).tolist()
             [[1, 2, 0]]
         """
-        falling = -np.take_along_axis(priority, tie_break, axis=1)
-        places = falling.argsort(axis=1, kind="stable")
-        return np.take_along_axis(tie_break, places, axis=1).astype(np.int64)
+        firsts = np.arange(len(priority))[:, None] * priority.shape[1]
+        places = (-priority.take(tie_break + firsts)).argsort(axis=1, kind="stable")
+        orders: IntArray = tie_break.take(places + firsts).astype(np.int64)
+        return orders
 
     def _values(self, margins: FloatArray) -> FloatArray:
         """V: margin ÷ the catalogue's median, 0 to the cap; 1 where the margin is unknown."""

@@ -78,16 +78,15 @@ class Availability:
         Returns:
             clients_by_offers, `NO_RULE` where nothing refuses; not to be written to.
         """
-        profiles = [state.profile or _NOBODY for state in states]
-        found = [
-            self._stands(profile.region, profile.legal_form, moment.now)
-            for profile, moment in zip(profiles, moments, strict=True)
-        ]
+        found = []
+        for state, moment in zip(states, moments, strict=True):
+            profile = state.profile or _NOBODY
+            found.append(self._stands(profile.region, profile.legal_form, moment.now))
         numbers = found[0][None] if len(found) == 1 else np.concatenate(found).reshape(len(found), -1)
         if restrictions.suspended_suppliers or restrictions.used_up_caps:
             numbers = np.minimum(numbers, self._closed(restrictions))
         if restrictions.spending_limit_minor is not None:
-            prices = np.array([self._amounts(profile) for profile in profiles], dtype=np.int64)
+            prices = np.array([self._amounts(state.profile or _NOBODY) for state in states], dtype=np.int64)
             is_over = prices > restrictions.spending_limit_minor
             over = np.where(is_over, self._book.number_of("budget_limit"), NO_RULE).astype(np.int16)
             numbers = np.minimum(numbers, over)

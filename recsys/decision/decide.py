@@ -140,7 +140,8 @@ def _draw_lists(
         is_elsewhere = is_shown
         if is_shown is not None and reserved is not None:
             is_elsewhere = is_shown | ((reserved >= 0) & (reserved != number))
-        slate = _draw(engine, found._replace(verdicts=verdicts), ask.placement_id, roll, is_elsewhere)
+        judged = Weighed(verdicts, found.factors, found.is_personal, found.order)
+        slate = _draw(engine, judged, ask.placement_id, roll, is_elsewhere)
         if is_shown is not None:
             is_shown[[slot.position for slot in slate.slots]] = True
         slates.append(slate)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import date
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 
 from recsys.decision.availability import NO_RESTRICTIONS, Availability, Restrictions
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.conditions.compile import ConditionSet
+from recsys.decision.conditions.compile import QuestionSet
 from recsys.decision.conditions.facts import Moment
+from recsys.decision.conditions.questions import Question
 from recsys.decision.conditions.syntax import Condition
+from recsys.decision.flat import FlatHoldings
 from recsys.decision.holdings import Relations
 from recsys.decision.policy.engagement import EngagementSpec, RuleSpec
 from recsys.decision.proposals import CHANGES, NEW, Proposals
@@ -31,6 +34,9 @@ from recsys.features.lifecycle import StageThresholds
 BoolArray = NDArray[np.bool_]
 NumberArray = NDArray[np.int16]
 ChangeArray = NDArray[np.int8]
+
+# For few clients it is cheaper to look at the holdings of each, for many at all of them at once.
+_MANY_CLIENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class Verdicts:
         return CHANGES[int(self.changes[position])]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Engaged:
     """The verdicts for many clients.
 
@@ -77,6 +83,24 @@ class Engaged:
 
     def __getitem__(self, client: int) -> Verdicts:
         return Verdicts(self.numbers[client], self.changes[client])
+
+
+class _Known(NamedTuple):
+    """What is known of clients before their holdings are looked at.
+
+    Attributes:
+        is_failing: clients_by_tests.
+        is_true: Whether the conditions of the proposals are true, clients_by_conditions.
+        without: The first rule that refuses each offer if it would be new and nothing is required.
+        standing: The first that refuses it whatever it would change.
+        lifted: Numbers of rules that are left out.
+    """
+
+    is_failing: BoolArray
+    is_true: BoolArray
+    without: NumberArray
+    standing: NumberArray
+    lifted: frozenset[int]
 
 
 class Engagement:
@@ -107,19 +131,16 @@ class Engagement:
         self.book = book
         self._availability = Availability(catalogue, spec.volume_caps, book)
         self._relations = Relations(catalogue, book)
-        tests: dict[_Test, int] = {}
+        tests: dict[Question, int] = {}
         rows = sorted(
             [_row_of(rule, tests, book, catalogue) for rule in spec.rules], key=lambda row: row.number
         )
         self._table = RuleTable(rows, len(tests), len(catalogue))
-        self._proposals = Proposals(catalogue, spec.changes)
+        self._proposals = Proposals(catalogue, spec.changes, len(self._relations.codes))
         self._n_tests = len(tests)
         self._n_asked_for = len(tests) + len(self._proposals.conditions)
-        conditions = [*[_refusing(test) for test in tests], *self._proposals.conditions, *asked]
-        self._conditions = ConditionSet(conditions, spec.segments, catalogue, thresholds)
-        # Truth above this refuses: 0 is unknown.
-        bounds = [-1 if test.is_unknown_refused else 0 for test in tests]
-        self._bounds = np.array(bounds, dtype=np.int8).reshape(-1, 1)
+        further = [Question(condition) for condition in (*self._proposals.conditions, *asked)]
+        self._questions = QuestionSet([*tests, *further], spec.segments, catalogue, thresholds)
 
     def engage(
         self,
@@ -139,53 +160,82 @@ class Engagement:
             The verdict on every offer for every client.
         """
         each = [moments] * len(states) if isinstance(moments, Moment) else moments
-        truths = self._conditions.truths(states, each)
-        is_failing = truths[: self._n_tests] > self._bounds
-        held = [{holding.offer_id for holding in state.holdings} for state in states]
-        numbers = self._relations.refused_as_new(held)
-        np.minimum(numbers, self._first_for_new(is_failing, restrictions), out=numbers)
-        changes = np.zeros(numbers.shape, dtype=np.int8)
-        proposals = self._proposals.find(states, held, truths[self._n_tests : self._n_asked_for] > 0, each)
-        if proposals:
-            lifted = self._lifted(restrictions)
-            refused = self._table.first_for(is_failing, proposals, lifted)
-            for (client, position, change), number in zip(proposals, refused, strict=True):
-                changes[client, position] = change
-                otherwise = self._relations.refused_otherwise(held[client], position)
-                numbers[client, position] = min(number, otherwise)
+        answers = self._questions.answers(states, each)
+        lifted: frozenset[int] = frozenset()
+        if restrictions.lifted_rules:
+            lifted = frozenset(map(self.book.number_of, restrictions.lifted_rules))
+        is_failing = answers[:, : self._n_tests]
         standing = self._availability.numbers(states, each, restrictions)
-        asked = truths[self._n_asked_for :].T > 0
-        return Engaged(np.minimum(numbers, standing, out=numbers), changes, asked)
+        numbers = self._first_for_new(is_failing, lifted)
+        np.minimum(numbers, standing, out=numbers)
+        found = Engaged(
+            np.minimum(numbers, self._relations.alone),
+            np.zeros(numbers.shape, dtype=np.int8),
+            answers[:, self._n_asked_for :],
+        )
+        known = _Known(is_failing, answers[:, self._n_tests : self._n_asked_for], numbers, standing, lifted)
+        if len(states) >= _MANY_CLIENTS and not lifted and each.count(each[0]) == len(each):
+            self._hold_all(states, each[0], known, found)
+        else:
+            self._hold_each(states, each, known, found)
+        return found
 
-    def _first_for_new(self, is_failing: BoolArray, restrictions: Restrictions) -> NumberArray:
-        if not restrictions.lifted_rules:
+    def _hold_each(
+        self, states: Sequence[ClientState], each: Sequence[Moment], known: _Known, found: Engaged
+    ) -> None:
+        """What holdings refuse and make possible, client by client."""
+        cells, without, stands = found.numbers.data, known.without.data, known.standing.data
+        moment_before, today = None, date.min
+        for client, (state, moment) in enumerate(zip(states, each, strict=True)):
+            if not state.holdings:
+                continue
+            if moment is not moment_before:
+                moment_before, today = moment, moment.now.astimezone(moment.zone).date()
+            names = {held.offer_id for held in state.holdings}
+            self._relations.refuse_as_new(cells, without, client, names)
+            is_true = known.is_true[client].tobytes()
+            changes = self._proposals.find(state.holdings, names, is_true, moment.now, today)
+            fails = known.is_failing[client].tobytes() if changes else b""
+            for position, change in changes.items():
+                found.changes[client, position] = change
+                cells[client, position] = min(
+                    stands[client, position],
+                    self._table.first_for(fails, position, change, known.lifted),
+                    self._relations.refused_otherwise(names, position),
+                )
+
+    def _hold_all(self, states: Sequence[ClientState], moment: Moment, known: _Known, found: Engaged) -> None:
+        """The same for all clients at once; nothing is lifted."""
+        held = FlatHoldings.of(states, self._relations.codes)
+        today = moment.now.astimezone(moment.zone).date()
+        fulfilled = self._relations.refuse_all_as_new(found.numbers, known.without, held)
+        places, changes = self._proposals.find_all(held, known.is_true, moment.now, today)
+        if not len(places):
+            return
+        refused = [
+            known.standing.reshape(-1)[places],
+            self._table.first_for_all(known.is_failing, places, changes),
+            self._relations.refused_all_otherwise(places, held, fulfilled),
+        ]
+        found.changes.reshape(-1)[places] = changes
+        found.numbers.reshape(-1)[places] = np.minimum.reduce(refused)
+
+    def _first_for_new(self, is_failing: BoolArray, lifted: AbstractSet[int]) -> NumberArray:
+        if not lifted:
             return self._table.first_for_new(is_failing)
-        shape = (is_failing.shape[1], len(self.catalogue))
-        candidates = [(client, position, NEW) for client, position in np.ndindex(shape)]
-        numbers = self._table.first_for(is_failing, candidates, self._lifted(restrictions))
+        shape = (len(is_failing), len(self.catalogue))
+        numbers = [
+            self._table.first_for(fails.tobytes(), position, NEW, lifted)
+            for fails in is_failing
+            for position in range(len(self.catalogue))
+        ]
         return np.array(numbers, dtype=np.int16).reshape(shape)
-
-    def _lifted(self, restrictions: Restrictions) -> AbstractSet[int]:
-        return {self.book.number_of(rule_id) for rule_id in restrictions.lifted_rules}
-
-
-class _Test(NamedTuple):
-    """What rules with the same condition and the same view of the unknown share."""
-
-    condition: Condition
-    is_refused_when_true: bool
-    is_unknown_refused: bool
 
 
 def _row_of(
-    rule: RuleSpec, tests: dict[_Test, int], book: RuleBook, catalogue: CompiledCatalogue
+    rule: RuleSpec, tests: dict[Question, int], book: RuleBook, catalogue: CompiledCatalogue
 ) -> TableRow:
-    test = _Test(rule.condition, rule.is_refused_when_true, rule.is_refused_when_unknown)
+    test = Question(rule.condition, rule.is_refused_when_true, rule.is_refused_when_unknown)
     place = tests.setdefault(test, len(tests))
     changes = np.array([not rule.changes or change in rule.changes for change in CHANGES])
     return TableRow(book.number_of(rule.id), place, rule.offers.mask(catalogue), changes)
-
-
-def _refusing(test: _Test) -> Condition:
-    """The condition under which the rules refuse."""
-    return test.condition if test.is_refused_when_true else Condition.model_validate({"not": test.condition})

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.decision.catalogue import CompiledCatalogue
+from recsys.decision.flat import FlatHoldings, IntArray, Lists
 from recsys.decision.rulebook import NO_RULE, RuleBook
 
 NumberArray = NDArray[np.int16]
@@ -19,14 +20,12 @@ class _Held(NamedTuple):
     """What holding something means for the offers, by position.
 
     Attributes:
-        unlocks: It is all that they require.
-        helps: It is a part of what they require.
         refuses: What it refuses if it would be new, and the number of the first rule by which it does.
+        unlocks: What requires it, each with the alternatives that are required besides, mostly none.
     """
 
-    unlocks: Sequence[int]
-    helps: Sequence[int]
     refuses: Sequence[tuple[int, int]]
+    unlocks: Sequence[tuple[int, Sequence[Sequence[str]]]]
 
 
 class Relations:
@@ -45,54 +44,97 @@ class Relations:
         }
         self._requires = book.number_of("requires")
         self._excludes = book.number_of("excludes")
-        self._alone = np.full(len(catalogue), NO_RULE, dtype=np.int16)
-        self._alone[list(self._groups)] = self._requires
+        self.alone = np.full(len(catalogue), NO_RULE, dtype=np.int16)
+        self.alone[list(self._groups)] = self._requires
+        """The rule that refuses each offer to a client that holds nothing, by position."""
         excluded = _excluded(catalogue)
         self._held = _held(catalogue, excluded, book)
+        self._compile_lists(excluded)
         self._excluding: dict[int, set[str]] = {}
         for name, positions in excluded.items():
             for position in positions:
                 self._excluding.setdefault(position, set()).add(name)
 
-    def refused_as_new(self, held: Sequence[AbstractSet[str]]) -> NumberArray:
-        """The first rule by which what is held, or is not, refuses each offer if it would be new.
+    def refuse_as_new(
+        self, cells: memoryview, without: memoryview, client: int, names: AbstractSet[str]
+    ) -> None:
+        """Refuse what a client's holdings refuse if it would be new, and lift what they fulfil.
 
         Args:
-            held: Ids of what each client holds.
+            cells: The first rule that refuses each offer, `alone` included, clients_by_offers; changed.
+            without: The same without `alone`.
+            client: The client's row.
+            names: Ids of what it holds.
+        """
+        refused: list[tuple[int, int]] = []
+        for refuses, unlocks in filter(None, map(self._held.get, names)):
+            refused += refuses
+            for position, besides in unlocks:
+                if not besides or not any(map(names.isdisjoint, besides)):
+                    cells[client, position] = without[client, position]
+        for position, number in refused:
+            if cells[client, position] > number:  # noqa: PLR1730 -- a call costs more
+                cells[client, position] = number
+
+    def _compile_lists(self, excluded: Mapping[str, Sequence[int]]) -> None:
+        """The same as lists by code; the code of an offer of the catalogue is its position."""
+        names = list(self._held)
+        self.codes = {name: code for code, name in enumerate(names)}
+        """Codes of held offers; see `FlatHoldings`."""
+        fulfils: list[list[tuple[int, ...]]] = [[] for _ in names]
+        position_of_group: list[int] = []
+        for position, groups in self._groups.items():
+            for group in groups:
+                for name in set(group):
+                    fulfils[self.codes[name]].append((len(position_of_group),))
+                position_of_group.append(position)
+        self._position_of_group = np.array(position_of_group, dtype=np.intp)
+        self._fulfils = Lists(fulfils, 1)
+        self._refuses = Lists([self._held[name].refuses for name in names], 2)
+        self._excludes_by_code = Lists([[(place,) for place in excluded.get(name, ())] for name in names], 1)
+        self._n_groups = np.zeros(len(self.alone), dtype=np.intp)
+        self._n_groups[list(self._groups)] = [len(groups) for groups in self._groups.values()]
+
+    def refuse_all_as_new(self, numbers: NumberArray, without: NumberArray, held: FlatHoldings) -> IntArray:
+        """Do for many clients what `refuse_as_new` does for one.
 
         Returns:
-            clients_by_offers, `NO_RULE` where none does.
+            Where all that an offer requires is held: places in the row of all `numbers`.
         """
-        n_offers = len(self._alone)
-        numbers = np.empty((len(held), n_offers), dtype=np.int16)
-        numbers[:] = self._alone
-        cells = numbers.reshape(-1).data
-        for client, names in enumerate(held):
-            first = client * n_offers
-            refused: list[tuple[int, int]] = []
-            for name in names:
-                if name in self._held:
-                    unlocks, helps, refuses = self._held[name]
-                    refused += refuses
-                    for position in unlocks:
-                        cells[first + position] = NO_RULE
-                    for position in helps:
-                        if self._is_ready(position, names):
-                            cells[first + position] = NO_RULE
-            for position, number in refused:
-                if cells[first + position] > number:  # noqa: PLR1730 -- a call costs more
-                    cells[first + position] = number
-        return numbers
+        n_offers, cells = len(self.alone), numbers.reshape(-1)
+        of, groups = self._fulfils.join(held.codes)
+        n_groups = max(len(self._position_of_group), 1)
+        owners, groups = np.divmod(np.unique(held.owners[of] * n_groups + groups), n_groups)
+        positions = self._position_of_group[groups]
+        places, n_fulfilled = np.unique(owners * n_offers + positions, return_counts=True)
+        fulfilled: IntArray = places[n_fulfilled == self._n_groups[places % n_offers]]
+        cells[fulfilled] = without.reshape(-1)[fulfilled]
+        of, positions, refusing = self._refuses.join(held.codes)
+        np.minimum.at(cells, held.owners[of] * n_offers + positions, refusing.astype(np.int16))
+        return fulfilled
+
+    def refused_all_otherwise(self, places: IntArray, held: FlatHoldings, fulfilled: IntArray) -> NumberArray:
+        """Do for candidates of many clients what `refused_otherwise` does for one.
+
+        Args:
+            places: The candidates, as places in the row of all clients' offers.
+            held: What is held.
+            fulfilled: Where all that an offer requires is held.
+        """
+        n_offers = len(self.alone)
+        of, positions = self._excludes_by_code.join(held.codes)
+        is_excluded = np.isin(places, held.owners[of] * n_offers + positions)
+        is_missing = (self._n_groups[places % n_offers] > 0) & ~np.isin(places, fulfilled)
+        found = np.where(is_missing, self._requires, NO_RULE)
+        return np.where(is_excluded, self._excludes, found).astype(np.int16)
 
     def refused_otherwise(self, names: AbstractSet[str], position: int) -> int:
         """The same for one offer and any other change: neither a slot nor being connected refuses it."""
         excluding = self._excluding.get(position)
         if excluding is not None and not names.isdisjoint(excluding):
             return self._excludes
-        return NO_RULE if self._is_ready(position, names) else self._requires
-
-    def _is_ready(self, position: int, names: AbstractSet[str]) -> bool:
-        return not any(map(names.isdisjoint, self._groups.get(position, ())))
+        groups = self._groups.get(position)
+        return NO_RULE if groups is None or not any(map(names.isdisjoint, groups)) else self._requires
 
 
 def _excluded(catalogue: CompiledCatalogue) -> dict[str, list[int]]:
@@ -107,16 +149,16 @@ def _held(
     catalogue: CompiledCatalogue, excluded: Mapping[str, Sequence[int]], book: RuleBook
 ) -> dict[str, _Held]:
     """Offer id → what holding it means, for every id that the catalogue has or mentions."""
-    unlocks: dict[str, list[int]] = {}
-    helps: dict[str, list[int]] = {}
+    unlocks: dict[str, list[tuple[int, Sequence[Sequence[str]]]]] = {}
     slots: dict[str | None, list[int]] = {}
     for position, offer in enumerate(catalogue.offers):
         for name in {name for group in offer.requires for name in group}:
-            (unlocks if len(offer.requires) == 1 else helps).setdefault(name, []).append(position)
+            besides = [group for group in offer.requires if name not in group]
+            unlocks.setdefault(name, []).append((position, besides))
         if offer.exclusive_slot is not None:
             slots.setdefault(offer.exclusive_slot, []).append(position)
     found: dict[str, _Held] = {}
-    names: set[str] = {*catalogue.offer_ids, *catalogue.conflicts, *unlocks, *helps}
+    names = dict.fromkeys([*catalogue.offer_ids, *catalogue.conflicts, *unlocks])
     for held_id in names:
         own = catalogue.positions.get(held_id)
         refuses = dict.fromkeys(excluded.get(held_id, ()), book.number_of("excludes"))
@@ -124,5 +166,5 @@ def _held(
             shared = slots.get(catalogue.offers[own].exclusive_slot, ())
             refuses.update(dict.fromkeys(shared, book.number_of("exclusive_slot")))
             refuses[own] = book.number_of("already_connected")
-        found[held_id] = _Held(unlocks.get(held_id, ()), helps.get(held_id, ()), tuple(refuses.items()))
+        found[held_id] = _Held(tuple(refuses.items()), tuple(unlocks.get(held_id, ())))
     return found

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.conditions.facts import Moment
 from recsys.decision.conditions.syntax import Condition
+from recsys.decision.flat import FlatHoldings, IntArray
 from recsys.decision.policy.engagement import ChangesSpec
 from recsys.decision.policy.scope import OfferScope
-from recsys.domain import Change, ClientState
+from recsys.domain import Change, Holding
 
 BoolArray = NDArray[np.bool_]
+ChangeArray = NDArray[np.int8]
 
 CHANGES = tuple(Change)
 NEW, UPGRADE, EXPAND, RENEW, RETAIN = range(len(CHANGES))
@@ -33,15 +34,20 @@ class Proposals:
     Args:
         catalogue: The compiled catalogue.
         spec: What is proposed when.
+        n_codes: How many codes held offers have.
     """
 
-    def __init__(self, catalogue: CompiledCatalogue, spec: ChangesSpec) -> None:
+    def __init__(self, catalogue: CompiledCatalogue, spec: ChangesSpec, n_codes: int) -> None:
         self._catalogue = catalogue
         self._following = {
             name: (position, catalogue.offer_ids[position]) for name, position in catalogue.upgrades.items()
         }
         self._positions = dict(catalogue.positions)
-        self._within = None if spec.renew is None else timedelta(days=spec.renew.within_days)
+        # By code of what is held the position of its next edition, −1 where there is none.
+        self._next = np.full(n_codes, -1, dtype=np.intp)
+        for name, position in catalogue.upgrades.items():
+            self._next[catalogue.positions[name]] = position
+        self._within = timedelta(days=0 if spec.renew is None else spec.renew.within_days)
         self._lapsed = timedelta(days=0 if spec.renew is None else spec.renew.lapsed_days)
         self._renewable = self._ids(None if spec.renew is None else spec.renew.offers)
         # What comes first of renewal, retention and expansion is written last.
@@ -61,53 +67,82 @@ class Proposals:
 
     def find(
         self,
-        states: Sequence[ClientState],
-        held: Sequence[AbstractSet[str]],
-        is_true: BoolArray,
-        moments: Sequence[Moment],
-    ) -> list[tuple[int, int, int]]:
-        """All candidates that would not be new, each once.
+        holdings: Sequence[Holding],
+        names: AbstractSet[str],
+        is_true: Sequence[bool],
+        now: datetime,
+        today: date,
+    ) -> dict[int, int]:
+        """All that would not be new to a client.
 
         Args:
-            states: The clients.
-            held: Ids of what each of them holds.
-            is_true: Whether each of `conditions` is true, conditions_by_clients.
-            moments: The moment of each decision; the end of a term is compared with its local day, and how
-                long ago something was connected with its instant.
+            holdings: What it has.
+            names: Ids of that.
+            is_true: Whether each of `conditions` is true of it.
+            now: The moment of the decision; how long ago something was connected is compared with it.
+            today: Its local day; the end of a term is compared with it.
 
         Returns:
-            Places of client, offer and change.
+            Place of the change by position of the offer.
         """
-        is_wanted = is_true.T.tolist()
-        found: list[tuple[int, int, int]] = []
-        lapsed_on, due_on, moment_before = date.min, date.min, None
-        for client, (state, names, moment) in enumerate(zip(states, held, moments, strict=True)):
-            if not names:
-                continue
-            if moment is not moment_before and self._within is not None:
-                today = moment.now.astimezone(moment.zone).date()
-                lapsed_on, due_on, moment_before = today - self._lapsed, today + self._within, moment
-            changes = self._changes(state, names, is_wanted[client], moment)
-            if self._within is not None:
-                for holding in state.holdings:
-                    ends_on, name = holding.term_ends_on, holding.offer_id
-                    is_due = ends_on is not None and lapsed_on <= ends_on <= due_on
-                    if is_due and name in self._renewable:
-                        changes[self._positions[name]] = RENEW
-            found += [(client, position, change) for position, change in changes.items()]
+        changes: dict[int, int] = {}
+        lapsed_on, due_on = today - self._lapsed, today + self._within
+        for (change, ids, rest), is_wanted in zip(self._wanted, is_true, strict=True):
+            if is_wanted:
+                self._want(changes, change, [held for held in holdings if held.offer_id in ids], now - rest)
+        for holding in holdings:
+            name, ends_on = holding.offer_id, holding.term_ends_on
+            if name in self._following and self._following[name][1] not in names:
+                changes[self._following[name][0]] = UPGRADE
+            if ends_on is not None and lapsed_on <= ends_on <= due_on and name in self._renewable:
+                changes[self._positions[name]] = RENEW
+        return changes
+
+    def _has(self, ids: AbstractSet[str]) -> BoolArray:
+        found = np.zeros(len(self._next), dtype=bool)
+        found[[self._positions[name] for name in ids]] = True
         return found
 
-    def _changes(
-        self, state: ClientState, names: AbstractSet[str], is_wanted: Sequence[bool], moment: Moment
-    ) -> dict[int, int]:
-        """Position → change, but for renewals."""
-        changes: dict[int, int] = {}
-        if not self._following.keys().isdisjoint(names):
-            following = [self._following[name] for name in names if name in self._following]
-            changes = {position: UPGRADE for position, name in following if name not in names}
-        for (change, wanted_ids, rest), is_true in zip(self._wanted, is_wanted, strict=True):
-            if is_true and not wanted_ids.isdisjoint(names):
-                since = moment.now - rest
-                young = {holding.offer_id for holding in state.holdings if holding.connected_at > since}
-                changes.update({self._positions[name]: change for name in (names & wanted_ids) - young})
-        return changes
+    def find_all(
+        self, held: FlatHoldings, is_true: BoolArray, now: datetime, today: date
+    ) -> tuple[IntArray, ChangeArray]:
+        """Do for many clients what `find` does for one.
+
+        Args:
+            held: What they have; codes of offers of the catalogue are their positions.
+            is_true: Whether each of `conditions` is true, clients_by_conditions.
+            now: The moment of the decisions.
+            today: Its local day.
+
+        Returns:
+            Places in the row of all clients' offers, ascending, and the place of the change for each.
+        """
+        n_offers = len(self._catalogue)
+        places = held.owners * n_offers + held.codes
+        found: list[IntArray] = []
+        for is_wanted, (_, ids, rest) in zip(is_true.T, self._wanted, strict=True):
+            wanted = (is_wanted[held.owners] & self._has(ids)[held.codes]).nonzero()[0]
+            is_young = [held.holdings[place].connected_at > now - rest for place in wanted.tolist()]
+            mine = places[wanted]
+            found.append(mine[~np.isin(mine, mine[np.array(is_young, dtype=bool)])])
+        upgraded = held.owners * n_offers + self._next[held.codes]
+        upgraded = upgraded[self._next[held.codes] >= 0]
+        found.append(upgraded[~np.isin(upgraded, places[held.codes < n_offers])])
+        lapsed_on, due_on = today - self._lapsed, today + self._within
+        ends = enumerate([holding.term_ends_on for holding in held.holdings])
+        due = np.array([place for place, on in ends if on is not None and lapsed_on <= on <= due_on], np.intp)
+        found.append(places[due[self._has(self._renewable)[held.codes[due]]]])
+        changes = np.array([*[change for change, _, _ in self._wanted], UPGRADE, RENEW], dtype=np.int8)
+        # what is written last comes first
+        latest_first = np.concatenate(found[::-1])
+        unique, first = np.unique(latest_first, return_index=True)
+        return unique, changes[::-1].repeat([len(some) for some in found[::-1]])[first]
+
+    def _want(
+        self, changes: dict[int, int], change: int, holdings: Sequence[Holding], since: datetime
+    ) -> None:
+        """Propose a change for what was connected early enough, each time."""
+        young = {holding.offer_id for holding in holdings if holding.connected_at > since}
+        for holding in holdings:
+            if holding.offer_id not in young:
+                changes[self._positions[holding.offer_id]] = change

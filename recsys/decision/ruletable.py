@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.decision.flat import IntArray, Lists
 from recsys.decision.rulebook import NO_RULE
 from recsys.domain import Change
 
@@ -49,11 +50,11 @@ class RuleTable:
         >>> every, new = np.ones(N_CHANGES, bool), np.arange(N_CHANGES) == 0
         >>> first, both = np.array([True, False]), np.array([True, True])
         >>> rows = [TableRow(4, 0, first, new), TableRow(7, 1, both, every)]
-        >>> table, is_failing = RuleTable(rows, n_tests=2, n_offers=2), np.array([[True], [True]])
+        >>> table, is_failing = RuleTable(rows, n_tests=2, n_offers=2), np.array([[True, True]])
         >>> table.first_for_new(is_failing).tolist()
         [[4, 7]]
-        >>> table.first_for(is_failing, [(0, 1, 0)]), table.first_for(is_failing, [(0, 0, 0)], {4})
-        ([7], [7])
+        >>> table.first_for([True, True], 1, 0), table.first_for([True, True], 0, 0, {4})
+        (7, 7)
     """
 
     def __init__(self, rows: Sequence[TableRow], n_tests: int, n_offers: int) -> None:
@@ -72,54 +73,65 @@ class RuleTable:
                     rows_of[candidate].append(place)
                     self._new[row.test, candidate] = min(self._new[row.test, candidate], row.number)
         self._rows_of = [np.array(places, dtype=np.intp) for places in rows_of]
+        # no list is empty, or there would be no smallest of its numbers
+        self._lists = Lists([[(0, NO_RULE), *rules] for rules in self._rules_of], 2)
 
     def first_for_new(self, is_failing: BoolArray) -> NumberArray:
         """The smallest number among the failing rules of each offer, if it is new.
 
         Args:
-            is_failing: tests_by_clients.
+            is_failing: clients_by_tests.
 
         Returns:
             clients_by_offers, `NO_RULE` where no rule fails.
         """
-        found = np.empty((is_failing.shape[1], self._n_offers), dtype=np.int16)
+        found = np.empty((len(is_failing), self._n_offers), dtype=np.int16)
         least = np.minimum.reduce
         if len(found) < _MANY_CLIENTS:
-            for client, fails in enumerate(is_failing.T):
-                least(self._new.compress(fails, axis=0), initial=NO_RULE, out=found[client])
+            for client, fails in enumerate(is_failing):
+                least(self._new.take(fails.nonzero()[0], axis=0), initial=_NO_RULE, out=found[client])
             return found
-        values = np.where(is_failing.take(self._tests, axis=0), self._numbers, _NO_RULE)
+        values = np.where(is_failing.T.take(self._tests, axis=0), self._numbers, _NO_RULE)
         by_offer = np.empty(found.shape[::-1], dtype=np.int16)
         for offer, rows in enumerate(self._rows_of):
-            least(values.take(rows, axis=0), initial=NO_RULE, out=by_offer[offer])
+            least(values.take(rows, axis=0), initial=_NO_RULE, out=by_offer[offer])
         found[:] = by_offer.T
         return found
 
-    def first_for(
-        self,
-        is_failing: BoolArray,
-        candidates: Sequence[tuple[int, int, int]],
-        lifted: AbstractSet[int] = frozenset(),
-    ) -> list[int]:
-        """The same for single candidates.
+    def first_for_all(
+        self, is_failing: BoolArray, places: IntArray, changes: NDArray[np.int8]
+    ) -> NumberArray:
+        """The same for some candidates of many clients.
 
         Args:
-            is_failing: tests_by_clients.
-            candidates: Client, position of the offer and place of the change in `Change`.
-            lifted: Numbers of rules that are left out.
-
-        Returns:
-            One number for each candidate.
+            is_failing: clients_by_tests.
+            places: The candidates, as places in the row of all clients' offers.
+            changes: Place of the change of each in `Change`.
         """
-        n_tests = len(is_failing)
-        fails = is_failing.T.tobytes()
-        found = []
-        for client, position, change in candidates:
-            start = client * n_tests
-            for test, number in self._rules_of[change * self._n_offers + position]:
-                if fails[start + test] and number not in lifted:
-                    found.append(number)
-                    break
-            else:
-                found.append(NO_RULE)
-        return found
+        if not len(self._tests):
+            return np.full(len(places), NO_RULE, dtype=np.int16)
+        clients, positions = np.divmod(places, self._n_offers)
+        of, tests, numbers = self._lists.join(changes.astype(np.intp) * self._n_offers + positions)
+        values = np.where(is_failing[clients[of], tests], numbers, NO_RULE).astype(np.int16)
+        starts = np.searchsorted(of, np.arange(len(places)))
+        return np.minimum.reduceat(values, starts)
+
+    def first_for(
+        self,
+        is_failing: Sequence[bool] | bytes,
+        position: int,
+        change: int,
+        lifted: AbstractSet[int] = frozenset(),
+    ) -> int:
+        """The same for one candidate of one client.
+
+        Args:
+            is_failing: By test.
+            position: The offer's position.
+            change: Place of the change in `Change`.
+            lifted: Numbers of rules that are left out.
+        """
+        for test, number in self._rules_of[change * self._n_offers + position]:
+            if is_failing[test] and number not in lifted:
+                return number
+        return NO_RULE

@@ -393,9 +393,10 @@ def test_every_client_may_have_moments_of_its_own(
     parsed = [Condition.model_validate(each) for each in written]
     compiled = ConditionSet(parsed, {}, CATALOGUE)
     pairs = [(state, moment) for state in clients for moment in several]
-    together = compiled.truths([state for state, _ in pairs], [moment for _, moment in pairs])
-    apart = [compiled.truths([state], moment) for state, moment in pairs]
-    assert np.array_equal(together, np.concatenate(apart, axis=1))
+    together = compiled.evaluate([state for state, _ in pairs], [moment for _, moment in pairs])
+    apart = [compiled.evaluate([state], moment) for state, moment in pairs]
+    assert np.array_equal(together.is_true, np.concatenate([each.is_true for each in apart], axis=1))
+    assert np.array_equal(together.is_false, np.concatenate([each.is_false for each in apart], axis=1))
 
 
 @QUICK

@@ -1,18 +1,9 @@
-"""Conditions compiled into arrays, evaluated for one client and for many by the same few array operations.
-
-Truth is a number: 1 true, 0 unknown, −1 false. Then *and* is the minimum, *or* the maximum and *not* the
-change of sign. What a fact's value tells of every comparison with it is a row of truths, made beforehand
-for each cell of the fact's scale: to read a client is to look up a row for each fact and to lay them side
-by side.
-
-Source:
-    S. C. Kleene, Introduction to Metamathematics (1952), § 64: strong three-valued logic.
-"""
+"""Conditions compiled into bits, evaluated for one client and for many by the same few operations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,31 +17,31 @@ from recsys.decision.conditions.facts import (
     TextReader,
     Today,
 )
-from recsys.decision.conditions.nodes import Literal, Nodes, Test
+from recsys.decision.conditions.nodes import Nodes, Test
+from recsys.decision.conditions.questions import Layout, Question, Wanted
 from recsys.decision.conditions.scales import (
+    Bits,
     CountScale,
-    Interval,
-    NumberRows,
+    NumberBits,
     NumberScale,
-    Row,
-    TextRows,
+    Rows,
+    TextBits,
     TextScale,
-    TruthArray,
-    rows_by_cell,
+    bits_by_cell,
+    rows_of,
 )
 from recsys.decision.conditions.syntax import Condition
 from recsys.domain import ClientState
 from recsys.features.lifecycle import StageThresholds
-from recsys.history import hour_of
 
 if TYPE_CHECKING:  # the catalogue imports the rules, and the rules import this
     from recsys.decision.catalogue import CompiledCatalogue
 
-PositionArray = NDArray[np.intp]
 BoolArray = NDArray[np.bool_]
 
 # For few clients a number is looked up by itself, for many all of a fact at once.
-_MANY_CLIENTS = 16
+_MANY_CLIENTS = 32
+_TRUTHS = bytes.maketrans(b"01", b"\0\1")
 
 
 class Truth(NamedTuple):
@@ -65,29 +56,158 @@ class Truth(NamedTuple):
     is_false: BoolArray
 
 
-class _Level(NamedTuple):
-    """Conjunctions that stand on what comes before them.
+class Reader(Protocol):
+    """Reads some facts."""
 
-    Attributes:
-        sources: Rows whose minimum is taken, width_by_conjunctions.
-        n: Number of conjunctions.
-        start: First row to write; the negations follow.
+    def read(self, state: ClientState, today: Today) -> Bits:
+        """What they tell of a client."""
+
+    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+        """Add what they tell of each of many clients to its row."""
+
+
+class QuestionSet:
+    """Questions, ready to be asked of clients.
+
+    Equal parts of conditions are compared once, however many questions stand on them.
+
+    Args:
+        questions: The questions, in the order of the answers.
+        segments: What conditions may name.
+        catalogue: What scopes mean. Offers that it does not have belong to a scope without any bound only.
+        thresholds: Where lifecycle stages begin and end.
+
+    Raises:
+        ConfigError: A segment is not declared, or refers to itself.
     """
 
-    sources: PositionArray
-    n: int
-    start: int
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        segments: Mapping[str, Condition],
+        catalogue: CompiledCatalogue,
+        thresholds: StageThresholds = StageThresholds(),  # noqa: B008 -- frozen
+    ) -> None:
+        nodes = Nodes(segments, catalogue)
+        wanted = [
+            Wanted(nodes.literal(question.condition) ^ (not question.is_true), question.is_unknown_enough)
+            for question in questions
+        ]
+        layout = Layout(nodes.nodes, wanted)
+        self._n_questions = len(questions)
+        self._turned, self._gates = layout.turned, layout.gates
+        self._n_bits, self._written = layout.n_bits, f"0{layout.n_bits}b"
+        self.n_tests = len(layout.uses)
+        """Number of distinct comparisons."""
+        self._compile_facts(layout, nodes.texts, catalogue, thresholds)
+
+    def answers(self, states: Sequence[ClientState], moments: Moment | Sequence[Moment]) -> BoolArray:
+        """Ask every question of every client.
+
+        Args:
+            states: The clients, each as it is at that moment (see `recsys.data.state.present`).
+            moments: The context of the decision, or one for each of the states; a state that stands next
+                to itself is read once.
+
+        Returns:
+            clients_by_questions, in the order of the states and the questions.
+        """
+        if not self._n_questions or not states:
+            return np.zeros((len(states), self._n_questions), dtype=bool)
+        each = [moments] * len(states) if isinstance(moments, Moment) else moments
+        if len(states) >= _MANY_CLIENTS and each.count(each[0]) == len(each):
+            return self._answer_all(states, each[0])
+        found = self._read(states, each)
+        for sources, is_all, bit in self._gates:
+            for place, bits in enumerate(found):
+                if bits & sources == sources if is_all else bits & sources:
+                    found[place] = bits | bit
+        # a number is written faster than an array takes its bits apart
+        written = "".join([format(bits, self._written) for bits in found])
+        answers = np.frombuffer(bytearray(written, "ascii").translate(_TRUTHS), dtype=bool)
+        return answers.reshape(len(states), -1)[:, self._n_bits - self._n_questions :]
+
+    def _answer_all(self, states: Sequence[ClientState], moment: Moment) -> BoolArray:
+        """The answers of many clients at one moment, fact by fact."""
+        today, context = self._context.read(moment)
+        found = rows_of([context], self._n_bits).repeat(len(states), axis=0)
+        for reader in self._readers:
+            reader.read_all(states, today, found)
+        found ^= rows_of([self._turned], self._n_bits)
+        for sources, is_all, bit in self._gates:
+            wanted, added = rows_of([sources, bit], self._n_bits)
+            known = found & wanted
+            is_set = (known == wanted).all(axis=1) if is_all else known.any(axis=1)
+            found[is_set] |= added
+        answers = np.unpackbits(found.view(np.uint8), axis=1).view(bool)
+        return answers[:, answers.shape[1] - self._n_questions :]
+
+    def _read(self, states: Sequence[ClientState], moments: Sequence[Moment]) -> list[Bits]:
+        """The bits of each state at its moment, but for those of the gates."""
+        found = []
+        state_before: ClientState | None = None
+        moment_before: Moment | None = None
+        today_before: Today | None = None
+        for state, moment in zip(states, moments, strict=True):
+            if moment is not moment_before:
+                moment_before = moment
+                today, context = self._context.read(moment)
+                if today != today_before:
+                    today_before, state_before = today, None
+            if state is not state_before:
+                state_before, own = state, 0
+                for reader in self._readers:
+                    own |= reader.read(state, today)
+            found.append((own | context) ^ self._turned)
+        return found
+
+    def _compile_facts(
+        self,
+        layout: Layout,
+        texts: Mapping[FactKey, TextScale],
+        catalogue: CompiledCatalogue,
+        thresholds: StageThresholds,
+    ) -> None:
+        """Make the readers."""
+        tests: dict[FactKey, list[Test]] = {}
+        for test in layout.uses:
+            tests.setdefault(test.fact, []).append(test)
+        told_texts: dict[FactKey, TextBits] = {}
+        told_numbers: dict[FactKey, NumberBits] = {}
+        context: dict[FactKey, TextBits | NumberBits] = {}
+        held: dict[FactKey, list[Bits]] = {}
+        events: dict[FactKey, list[Bits]] = {}
+        for key, found in tests.items():
+            compared = [(test.intervals, layout.uses[test]) for test in found]
+            intervals = [interval for test in found for interval in test.intervals]
+            if key.head not in ("field", "context"):
+                counted = events if "event" in key.head else held
+                counted[key] = bits_by_cell(CountScale(intervals), compared)
+            elif key in texts:
+                of_texts = context if key.head == "context" else told_texts
+                of_texts[key] = texts[key].told(bits_by_cell(texts[key], compared))
+            else:
+                scale = NumberScale(intervals)
+                of_numbers = context if key.head == "context" else told_numbers
+                of_numbers[key] = scale.told(bits_by_cell(scale, compared))
+        self._context = ContextReader(context)
+        n_bits = layout.n_bits
+        self._readers: list[Reader] = [NumberReader(told_numbers, n_bits)]
+        if told_texts:
+            self._readers.append(TextReader(told_texts, n_bits, thresholds))
+        if held:
+            self._readers.append(HeldReader(held, n_bits, catalogue))
+        if events:
+            self._readers.append(EventReader(events, n_bits, catalogue))
 
 
 class ConditionSet:
     """Conditions, ready to be evaluated.
 
-    Equal conditions are compiled once, and so are equal parts of different ones.
-
     Args:
         conditions: The conditions, in the order of the answer.
         segments: What conditions may name.
-        catalogue: What scopes mean. Offers that it does not have belong to a scope without any bound only.
+        catalogue: What scopes mean; see `QuestionSet`.
         thresholds: Where lifecycle stages begin and end.
 
     Raises:
@@ -112,167 +232,27 @@ class ConditionSet:
         catalogue: CompiledCatalogue,
         thresholds: StageThresholds = StageThresholds(),  # noqa: B008 -- frozen
     ) -> None:
-        nodes = Nodes(segments, catalogue)
-        literals = [nodes.literal(condition) for condition in conditions]
-        tests: dict[FactKey, list[Test]] = {}
-        for node in nodes.nodes:
-            if isinstance(node, Test):
-                tests.setdefault(node.fact, []).append(node)
-        compared = {fact: [test.intervals for test in found] for fact, found in tests.items()}
-        facts = self._compile_facts(compared, nodes.texts, catalogue, thresholds)
-        self._compile_levels(nodes.nodes, [tests[fact] for fact in facts], literals)
+        self._n = len(conditions)
+        questions = [Question(condition, is_true) for is_true in (True, False) for condition in conditions]
+        self._questions = QuestionSet(questions, segments, catalogue, thresholds)
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return self._n
 
     @property
     def n_tests(self) -> int:
         """Number of distinct comparisons."""
-        return self._n_tests
-
-    @property
-    def n_conjunctions(self) -> int:
-        """Number of distinct groups that are evaluated, wide ones in several."""
-        return sum(level.n for level in self._levels)
+        return self._questions.n_tests
 
     def evaluate(self, states: Sequence[ClientState], moments: Moment | Sequence[Moment]) -> Truth:
         """What is known of every condition for every client.
 
         Args:
-            states: The clients, each as it is at that moment (see `recsys.data.state.present`).
-            moments: The context of the decision, or one for each of the states; a state that stands next
-                to itself is read once.
+            states: The clients; see `QuestionSet.answers`.
+            moments: The context of the decision, or one for each of the states.
 
         Returns:
             Rails of shape (n_conditions, n_states), in the order of the conditions and the states.
         """
-        truths = self.truths(states, moments)
-        return Truth(truths > 0, truths < 0)
-
-    def truths(self, states: Sequence[ClientState], moments: Moment | Sequence[Moment]) -> TruthArray:
-        """The same as one number: 1 true, 0 unknown, −1 false."""
-        if not len(self) or not states:
-            return np.zeros((len(self), len(states)), dtype=np.int8)
-        truths = self._read(states, moments)
-        for sources, n, start in self._levels:
-            parts = truths.take(sources, axis=0)
-            found = np.minimum.reduce(parts, axis=0, out=truths[start : start + n])
-            np.negative(found, out=truths[start + n : start + 2 * n])
-        return truths.take(self._answers, axis=0)
-
-    def _read(self, states: Sequence[ClientState], moments: Moment | Sequence[Moment]) -> TruthArray:
-        """What is told of all facts, truths_by_states, with room for what follows from it."""
-        each = [moments] * len(states) if isinstance(moments, Moment) else moments
-        is_many = len(states) >= _MANY_CLIENTS
-        rows: list[Row] = []
-        numbers: list[float | None] = []
-        own: list[Row] = []
-        values: list[float | None] = []
-        state_before: ClientState | None = None
-        moment_before = each[0]
-        today, context = self._read_moment(moment_before)
-        for state, moment in zip(states, each, strict=True):
-            if moment is not moment_before and moment != moment_before:
-                moment_before, today_before = moment, today
-                today, context = self._read_moment(moment)
-                if today != today_before:
-                    state_before = None
-            if state is not state_before:
-                state_before = state
-                values = self._numbers.values(state, today)
-                own = [] if is_many else self._numbers.rows(values)
-                for reader in self._readers:
-                    own += reader.rows(state, today)
-            rows += own
-            rows.append(context)
-            if is_many:
-                numbers += values
-        told = np.frombuffer(bytearray().join(rows), dtype=np.int8).reshape(len(states), -1).T
-        if is_many:
-            return np.concatenate([*self._numbers.columns(numbers, len(states)), told])
-        return np.ascontiguousarray(told)
-
-    def _read_moment(self, moment: Moment) -> tuple[Today, Row]:
-        local = moment.now.astimezone(moment.zone)
-        today = Today(moment.now, local.date(), hour_of(moment.now))
-        return today, self._context.row(moment, local) + self._room
-
-    def _compile_facts(
-        self,
-        comparisons: Mapping[FactKey, Sequence[Sequence[Interval]]],
-        texts: Mapping[FactKey, TextScale],
-        catalogue: CompiledCatalogue,
-        thresholds: StageThresholds,
-    ) -> list[FactKey]:
-        """Make the readers; returns the facts in the order in which they are read."""
-        plain: dict[str, dict[FactKey, TextRows | NumberRows]] = {"field": {}, "context": {}}
-        counted: dict[str, dict[FactKey, Sequence[Row]]] = {"held": {}, "event": {}}
-        for key, compared in comparisons.items():
-            intervals = [interval for each in compared for interval in each]
-            if key.head in plain:
-                scale = texts.get(key) or NumberScale(intervals)
-                plain[key.head][key] = scale.told(rows_by_cell(scale, compared))
-            else:
-                of_head = counted["event" if "event" in key.head else "held"]
-                of_head[key] = rows_by_cell(CountScale(intervals), compared)
-        self._context = ContextReader(plain["context"])
-        fields = plain["field"].items()
-        self._numbers = NumberReader({key: rows for key, rows in fields if isinstance(rows, NumberRows)})
-        texts_told = {key: rows for key, rows in fields if isinstance(rows, TextRows)}
-        self._readers: list[TextReader | HeldReader | EventReader] = []
-        if texts_told:
-            self._readers.append(TextReader(texts_told, thresholds))
-        if counted["held"]:
-            self._readers.append(HeldReader(counted["held"], catalogue))
-        if counted["event"]:
-            self._readers.append(EventReader(counted["event"], catalogue))
-        return [key for reader in (self._numbers, *self._readers, self._context) for key in reader.keys]
-
-    def _compile_levels(
-        self,
-        nodes: Sequence[Test | tuple[Literal, ...]],
-        tests: Sequence[Sequence[Test]],
-        literals: Sequence[Literal],
-    ) -> None:
-        """Give every literal that is needed a row; `tests` are those of each fact, as they are read."""
-        rows_of_tests: dict[Test, tuple[int, int]] = {}
-        start = 0
-        for found in tests:
-            for place, test in enumerate(found, start):
-                rows_of_tests[test] = (place, place + len(found))
-            start += 2 * len(found)
-        self._n_tests = len(rows_of_tests)
-        rows = np.zeros(2 * len(nodes), dtype=np.intp)
-        heights: dict[int, int] = {}
-        levels: dict[int, list[int]] = {}
-        needed = _needed(nodes, literals)
-        for number, node in enumerate(nodes):
-            if isinstance(node, Test):
-                heights[number] = 0
-                rows[2 * number : 2 * number + 2] = rows_of_tests[node]
-            elif number in needed:
-                heights[number] = 1 + max(heights[literal // 2] for literal in node)
-                levels.setdefault(heights[number], []).append(number)
-        self._levels: list[_Level] = []
-        for _, members in sorted(levels.items()):
-            parts = [nodes[number] for number in members]
-            width = max(map(len, parts))
-            # the same row again changes no minimum
-            padded = [[*part, *[part[-1]] * (width - len(part))] for part in parts]
-            sources = rows[np.array(padded, dtype=np.intp).T]
-            self._levels.append(_Level(sources, len(members), start))
-            rows[2 * np.array(members)] = np.arange(start, start + len(members))
-            rows[2 * np.array(members) + 1] = np.arange(start, start + len(members)) + len(members)
-            start += 2 * len(members)
-        self._room = bytes(start - 2 * self._n_tests)
-        self._answers = rows[np.array(literals, dtype=np.intp)]
-
-
-def _needed(nodes: Sequence[Test | tuple[Literal, ...]], literals: Sequence[Literal]) -> set[int]:
-    """The nodes on which literals stand; a conjunction that became part of another is not among them."""
-    needed = {literal // 2 for literal in literals}
-    for number in range(len(nodes) - 1, -1, -1):
-        node = nodes[number]
-        if number in needed and not isinstance(node, Test):
-            needed.update(literal // 2 for literal in node)
-    return needed
+        answers = self._questions.answers(states, moments).T
+        return Truth(answers[: self._n], answers[self._n :])

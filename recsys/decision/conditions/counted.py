@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import compress
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from itertools import chain, compress, count
+from operator import or_
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recsys.decision.conditions.facts import FactKey, Today
-from recsys.decision.conditions.scales import Row
+from recsys.decision.conditions.scales import Bits, Rows, rows_of
 from recsys.decision.conditions.vocabulary import MAX_EVENT_DAYS
+from recsys.decision.flat import IntArray, Lists
 from recsys.decision.policy.scope import OfferScope
 from recsys.domain import ClientState
 
@@ -19,58 +22,85 @@ if TYPE_CHECKING:  # the catalogue imports the rules, and the rules import this
 
 _HOURS_A_DAY = 24
 _NONE_CELL = 1
+_NEVER = np.iinfo(np.intp).max // 2
 
 
 class _Counts:
-    """The rows of counts and times, where most of them are those of nothing.
+    """What counts and times tell, most of which are those of nothing.
 
     Args:
-        told: Counts and times, with what is told of each of their cells.
+        told: Counts and times, with what is told by each of their cells.
         counts: Head of the counts.
     """
 
-    def __init__(self, told: Mapping[FactKey, Sequence[Row]], counts: str) -> None:
-        self.counts = [key for key in told if key.head == counts]
-        self.times = [key for key in told if key.head != counts]
-        self.keys = [*self.counts, *self.times]
+    def __init__(self, told: Mapping[FactKey, Sequence[Bits]], counts: str, n_bits: int) -> None:
+        of_counts = [key for key in told if key.head == counts]
+        times = [key for key in told if key.head != counts]
+        self.n = len(of_counts)
+        self.keys = [*of_counts, *times]
         self._told = [told[key] for key in self.keys]
-        none = [_NONE_CELL] * len(self.counts) + [0] * len(self.times)
-        self._none = [rows[cell] for rows, cell in zip(self._told, none, strict=True)]
-        self._nothing = [b"".join(self._none)]
+        none = [_NONE_CELL] * len(of_counts) + [0] * len(times)
+        self._none = [bits[cell] for bits, cell in zip(self._told, none, strict=True)]
+        self._nothing = reduce(or_, self._none, 0)
+        self._rows = [rows_of(bits, n_bits) for bits in self._told]
 
-    def rows(self, found: Mapping[int, int]) -> list[Row]:
-        """What is told of all `keys`; `found` = how many, or how many days ago, by number of the fact."""
+    def read(self, found: Mapping[int, int]) -> Bits:
+        """What all `keys` tell; `found` = how many, or how many days ago, by number of the fact."""
         if not found:
             return self._nothing
-        rows = self._none.copy()
+        told = self._none.copy()
         for fact, n in found.items():
             of = self._told[fact]
-            rows[fact] = of[min(n + _NONE_CELL, len(of) - 1)]
-        return rows
+            told[fact] = of[min(n + _NONE_CELL, len(of) - 1)]
+        return reduce(or_, told)
+
+    def add_all(self, found: Rows, clients: IntArray, facts: IntArray, values: IntArray) -> None:
+        """Add what all `keys` tell of many clients to their rows.
+
+        Args:
+            found: The rows.
+            clients: The client of each thing that happened.
+            facts: The fact of each.
+            values: How often it happened, or how many days ago.
+        """
+        n_clients, n_facts = len(found), len(self.keys)
+        places, is_count = facts * n_clients + clients, facts < self.n
+        cells = np.full(n_facts * n_clients, _NEVER)
+        cells[: self.n * n_clients] = 0
+        np.add.at(cells, places[is_count], values[is_count])
+        np.minimum.at(cells, places[~is_count], values[~is_count])
+        for fact, (rows, column) in enumerate(zip(self._rows, cells.reshape(n_facts, -1), strict=True)):
+            known = np.minimum(column + _NONE_CELL, len(rows) - 1)
+            found |= rows.take(known if fact < self.n else np.where(column == _NEVER, 0, known), axis=0)
 
 
 class HeldReader:
     """Reads counts of connections, and days since the latest.
 
     Args:
-        told: The facts with what is told of each of their cells.
+        told: The facts with what is told by each of their cells.
         catalogue: What scopes mean.
     """
 
-    def __init__(self, told: Mapping[FactKey, Sequence[Row]], catalogue: CompiledCatalogue) -> None:
-        self._counts = _Counts(told, "n_held")
-        self.keys = self._counts.keys
-        n_counts = len(self._counts.counts)
+    def __init__(
+        self, told: Mapping[FactKey, Sequence[Bits]], n_bits: int, catalogue: CompiledCatalogue
+    ) -> None:
+        self._counts = _Counts(told, "n_held", n_bits)
+        n_counts = self._counts.n
         self._facts_of: dict[str, tuple[list[int], list[int]]] = {}
         self._others: tuple[list[int], list[int]] = ([], [])
-        for fact, key in enumerate(self.keys):
+        for fact, key in enumerate(self._counts.keys):
             for offer_id in _members(key.offers, catalogue):
                 self._facts_of.setdefault(offer_id, ([], []))[fact >= n_counts].append(fact)
             if key.offers.is_everything:
                 self._others[fact >= n_counts].append(fact)
+        # code 0 is that of every offer that nothing but a count of all is asked of
+        self._codes = {offer_id: code for code, offer_id in enumerate(self._facts_of, 1)}
+        lists = [[(fact,) for part in parts for fact in part] for parts in self._facts_of.values()]
+        self._lists = Lists([[(fact,) for part in self._others for fact in part], *lists], 1)
 
-    def rows(self, state: ClientState, today: Today) -> list[Row]:
-        """What is told of each of `keys`."""
+    def read(self, state: ClientState, today: Today) -> Bits:
+        """What a client's connections tell."""
         found: dict[int, int] = {}
         for held in state.holdings:
             counted, timed = self._facts_of.get(held.offer_id, self._others)
@@ -80,50 +110,97 @@ class HeldReader:
                 days = max((today.now - held.connected_at).days, 0)
                 for fact in timed:
                     found[fact] = min(found.get(fact, days), days)
-        return self._counts.rows(found)
+        return self._counts.read(found)
+
+    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+        """Add the same for many clients to their rows."""
+        held = [holding for state in states for holding in state.holdings]
+        owners = np.arange(len(states)).repeat([len(state.holdings) for state in states])
+        codes = np.array([self._codes.get(holding.offer_id, 0) for holding in held], dtype=np.intp)
+        of, facts = self._lists.join(codes)
+        values = np.ones(len(of), dtype=np.intp)
+        timed = (facts >= self._counts.n).nonzero()[0]
+        ages = [(today.now - held[place].connected_at).days for place in of[timed].tolist()]
+        values[timed] = np.maximum(np.array(ages, dtype=np.intp), 0)
+        self._counts.add_all(found, owners[of], facts, values)
 
 
 class EventReader:
     """Reads counts of events, and days since the latest.
 
     Args:
-        told: The facts with what is told of each of their cells.
+        told: The facts with what is told by each of their cells.
         catalogue: What scopes mean.
     """
 
-    def __init__(self, told: Mapping[FactKey, Sequence[Row]], catalogue: CompiledCatalogue) -> None:
-        self._counts = _Counts(told, "n_events")
-        self.keys = self._counts.keys
-        self._n_counts = len(self._counts.counts)
-        # Facts, each with how many hours back it looks, by type of event and offer.
-        self._facts_of: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    def __init__(
+        self, told: Mapping[FactKey, Sequence[Bits]], n_bits: int, catalogue: CompiledCatalogue
+    ) -> None:
+        self._counts = _Counts(told, "n_events", n_bits)
+        # Facts, each with how many hours back it looks, by offer and type of event.
+        self._facts_of: dict[str, dict[str, list[tuple[int, int]]]] = {}
         self._others: dict[str, list[tuple[int, int]]] = {}
-        for fact, key in enumerate(self.keys):
+        for fact, key in enumerate(self._counts.keys):
             window = (fact, _HOURS_A_DAY * (key.within_days or MAX_EVENT_DAYS))
             for offer_id in _members(key.offers, catalogue):
-                self._facts_of.setdefault((key.name, offer_id), []).append(window)
+                self._facts_of.setdefault(offer_id, {}).setdefault(key.name, []).append(window)
             if key.offers.is_everything:
                 self._others.setdefault(key.name, []).append(window)
+        # code 0 is that of events that nothing is asked of
+        offers = {"": self._others, **self._facts_of}
+        of_types = [(offer_id, type_) for offer_id, types in offers.items() for type_ in types]
+        self._codes: dict[str, dict[str, int]] = {offer_id: {} for offer_id in offers}
+        for code, (offer_id, type_) in enumerate(of_types, 1):
+            self._codes[offer_id][type_] = code
+        self._lists = Lists([[], *[offers[offer_id][type_] for offer_id, type_ in of_types]], 2)
 
-    def rows(self, state: ClientState, today: Today) -> list[Row]:
-        """What is told of each of `keys`."""
+    def read(self, state: ClientState, today: Today) -> Bits:
+        """What a client's events tell."""
         activity = state.history.activity
-        types = activity.event_types
-        facts_of = list(map(self._facts_of.get, zip(types, activity.offer_ids, strict=True)))
         if self._others:
-            # what is asked of every offer is among the facts of each that the catalogue has
-            facts_of = [facts or self._others.get(name) for facts, name in zip(facts_of, types, strict=True)]
+            places: Iterable[int] = range(len(activity.offer_ids))
+        else:
+            places = compress(count(), map(self._facts_of.__contains__, activity.offer_ids))
         found: dict[int, int] = {}
-        for place in compress(range(len(facts_of)), facts_of):
-            facts = facts_of[place] or ()
-            self._count(found, facts, today.hour - activity.hours[place], activity.counts[place])
-        return self._counts.rows(found)
+        for place in places:
+            # what is asked of every offer is among the facts of each that the catalogue has
+            facts_of = self._facts_of.get(activity.offer_ids[place], self._others)
+            facts = facts_of.get(activity.event_types[place])
+            if facts is not None:
+                self._add(found, facts, today.hour - activity.hours[place], activity.counts[place])
+        return self._counts.read(found)
 
-    def _count(self, found: dict[int, int], facts: Sequence[tuple[int, int]], age: int, n: int) -> None:
+    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+        """Add the same for many clients to their rows."""
+        activities = [state.history.activity for state in states]
+        offer_ids = list(chain.from_iterable([activity.offer_ids for activity in activities]))
+        if self._others:
+            hits = list(range(len(offer_ids)))
+        else:
+            hits = list(compress(count(), map(self._codes.__contains__, offer_ids)))
+        types = list(chain.from_iterable([activity.event_types for activity in activities]))
+        others = self._codes[""]
+        codes = [self._codes.get(offer_ids[place], others).get(types[place], 0) for place in hits]
+        of, facts, n_hours = self._lists.join(np.array(codes, dtype=np.intp))
+        places = np.array(hits, dtype=np.intp)[of]
+        owners = np.arange(len(states)).repeat([len(activity.offer_ids) for activity in activities])
+        hours, counts = (
+            np.fromiter(chain.from_iterable(column), np.intp, len(offer_ids))[places]
+            for column in (
+                [activity.hours for activity in activities],
+                [activity.counts for activity in activities],
+            )
+        )
+        ages = today.hour - hours
+        values = np.where(facts < self._counts.n, counts, np.maximum(ages // _HOURS_A_DAY, 0))
+        is_within = ages < n_hours
+        self._counts.add_all(found, owners[places[is_within]], facts[is_within], values[is_within])
+
+    def _add(self, found: dict[int, int], facts: Sequence[tuple[int, int]], age: int, n: int) -> None:
         """Note that something happened so many times and hours ago."""
         for fact, n_hours in facts:
             if age < n_hours:
-                if fact < self._n_counts:
+                if fact < self._counts.n:
                     found[fact] = found.get(fact, 0) + n
                 else:
                     days = max(age // _HOURS_A_DAY, 0)

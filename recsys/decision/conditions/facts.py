@@ -1,27 +1,35 @@
-"""Facts of clients and of the moment: each is read straight into the truths of all comparisons with it."""
+"""Facts of clients and of the moment: each is read straight into the bits that its value sets."""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, tzinfo
-from operator import attrgetter, getitem
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import reduce
+from operator import attrgetter, getitem, itemgetter, or_
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from recsys.decision.conditions.scales import NumberRows, Row, TextRows, TruthArray
+from recsys.decision.conditions.scales import Bits, NumberBits, Rows, TextBits, rows_of
 from recsys.decision.conditions.vocabulary import TAG_PREFIX
 from recsys.decision.policy.scope import OfferScope
 from recsys.domain import ClientState, Language, Profile
 from recsys.features.lifecycle import StageThresholds, n_sims, stage_of
 from recsys.history import MonthFigures
 
+Months = Sequence[MonthFigures]
+
 _NOBODY = Profile()
-# Figures of a month that began earlier say nothing of the client as it is.
+_NO_MONTHS = (MonthFigures(date.min),)
 _MOST_MONTHS_OLD = 2
+_YEAR_MONTHS = 12
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_HOUR_SECONDS = 3_600
 _PLAIN_TEXTS = ("size", "legal_form", "industry", "region")
 _PLAIN_NUMBERS = ("n_employees", "revenue_minor", "is_vip", "loyalty_points")
 
@@ -69,123 +77,181 @@ class Today(NamedTuple):
     Attributes:
         now: When, aware.
         day: The day in the moment's zone.
-        hour: Hours since 1970; see `hour_of`.
+        hour: Hours since 1970; see `recsys.history.hour_of`.
+        oldest_month_on: The first month whose figures say something of the client as it is.
     """
 
     now: datetime
     day: date
     hour: int
+    oldest_month_on: date
+
+
+def _oldest_month_on(day: date) -> date:
+    number = day.year * _YEAR_MONTHS + day.month - 1 - _MOST_MONTHS_OLD
+    return date(number // _YEAR_MONTHS, number % _YEAR_MONTHS + 1, 1)
 
 
 class ContextReader:
-    """Reads the moment: what is told of it holds for every client.
+    """Reads the moment: what it tells holds for every client.
 
     Args:
-        told: The facts with what is told of their values.
+        told: The facts with what their values tell.
     """
 
-    def __init__(self, told: Mapping[FactKey, TextRows | NumberRows]) -> None:
-        self.keys = list(told)
-        self._told = [(_CONTEXT_VALUES[key.name], rows) for key, rows in told.items()]
+    def __init__(self, told: Mapping[FactKey, TextBits | NumberBits]) -> None:
+        texts = {key.name: bits for key, bits in told.items() if isinstance(bits, TextBits)}
+        self._read_texts = _values_of(list(texts))
+        self._of = [bits.of for bits in texts.values()]
+        self._others = [bits.other for bits in texts.values()]
+        self._numbers = [
+            (_CONTEXT_NUMBERS[key.name], bits.breaks, bits.of)
+            for key, bits in told.items()
+            if isinstance(bits, NumberBits)
+        ]
+        self._latest: tuple[tuple[int, tzinfo, tuple[Any, ...]], date, date, Bits] | None = None
 
-    def row(self, moment: Moment, local: datetime) -> Row:
-        """What is told of all `keys` together; `local` is the moment in its zone."""
-        return b"".join([rows.of(value_of(moment, local)) for value_of, rows in self._told])
+    def read(self, moment: Moment) -> tuple[Today, Bits]:
+        """What the facts of clients need of a moment, and what it tells."""
+        texts = self._read_texts(moment)
+        # decisions come many a second, and within one nothing changes that a fact could tell
+        key = ((moment.now - _EPOCH) // _SECOND, moment.zone, texts)
+        latest = self._latest
+        if latest is None or latest[0] != key:
+            local = moment.now.astimezone(moment.zone)
+            bits = reduce(or_, map(dict.get, self._of, texts, self._others), 0)
+            for number_of, breaks, of in self._numbers:
+                bits |= of[bisect_right(breaks, number_of(local))]
+            day = local.date()
+            self._latest = latest = (key, day, _oldest_month_on(day), bits)
+        _, day, oldest_month_on, bits = latest
+        return Today(moment.now, day, key[0] // _HOUR_SECONDS, oldest_month_on), bits
 
 
 class TextReader:
     """Reads fields that are texts: of the profile, the stage and tags.
 
     Args:
-        told: The facts with what is told of their values.
+        told: The facts with what their values tell.
         thresholds: Where lifecycle stages begin and end.
     """
 
-    def __init__(self, told: Mapping[FactKey, TextRows], thresholds: StageThresholds) -> None:
-        self._thresholds = thresholds
-        of = {key.name: rows for key, rows in told.items()}
+    def __init__(self, told: Mapping[FactKey, TextBits], n_bits: int, thresholds: StageThresholds) -> None:
+        self._n_bits, self._thresholds = n_bits, thresholds
+        of = {key.name: bits for key, bits in told.items()}
         plain = [name for name in of if name in _PLAIN_TEXTS]
         tags = [name for name in of if name.startswith(TAG_PREFIX)]
-        self._stage = of.get("stage")
-        stage = ["stage"] if self._stage is not None else []
-        self.keys = [FactKey("field", name) for name in (*plain, *stage, *tags)]
         self._read_plain = _values_of(plain)
-        self._plain = [of[name] for name in plain]
+        self._of = [of[name].of for name in plain]
+        self._others = [of[name].other for name in plain]
+        self._stage = of.get("stage")
         self._tags = {name.removeprefix(TAG_PREFIX): (place, of[name]) for place, name in enumerate(tags)}
-        self._no_tags = [of[name][None] for name in tags]
+        self._no_tags = [of[name].told(None) for name in tags]
+        self._without_tags = reduce(or_, self._no_tags, 0)
 
-    def rows(self, state: ClientState, today: Today) -> list[Row]:
-        """What is told of each of `keys`."""
+    def read(self, state: ClientState, today: Today) -> Bits:
+        """What a client's texts tell."""
         profile = state.profile or _NOBODY
-        rows = list(map(getitem, self._plain, self._read_plain(profile)))
+        # loops in C: each fact has so little to say that the interpreter would be most of it
+        bits = reduce(or_, map(dict.get, self._of, self._read_plain(profile), self._others), 0)
         if self._stage is not None:
-            rows.append(self._stage[profile.stage or stage_of(state, today.day, self._thresholds)])
-        if self._tags:
-            rows += self._tag_rows(profile.tags)
-        return rows
+            bits |= self._stage.told(profile.stage or stage_of(state, today.day, self._thresholds))
+        return bits | self._told_tags(profile.tags)
 
-    def _tag_rows(self, tags: Sequence[str]) -> list[Row]:
-        if not tags:
-            return self._no_tags
-        rows = self._no_tags.copy()
+    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+        """Add the same for many clients to their rows, text by text; equal texts are looked up once."""
+        profiles = [state.profile or _NOBODY for state in states]
+        columns = zip(*map(self._read_plain, profiles), strict=True)
+        for column, of, other in zip(columns, self._of, self._others, strict=True):
+            self._add(found, column, TextBits(of, other).told)
+        if self._stage is not None:
+            stages = [
+                profile.stage or stage_of(state, today.day, self._thresholds)
+                for state, profile in zip(states, profiles, strict=True)
+            ]
+            self._add(found, stages, self._stage.told)
+        if self._tags:
+            self._add(found, [profile.tags for profile in profiles], self._told_tags)
+
+    def _add(self, found: Rows, column: Sequence[Any], told: Callable[[Any], Bits]) -> None:
+        """Add what each value of a column tells to the rows."""
+        places = {value: place for place, value in enumerate(dict.fromkeys(column))}
+        rows = rows_of([told(value) for value in places], self._n_bits)
+        found |= rows.take([places[value] for value in column], axis=0)
+
+    def _told_tags(self, tags: Sequence[str]) -> Bits:
+        if not tags or not self._tags:
+            return self._without_tags
+        found = self._no_tags.copy()
         for tag in tags:
             key, _, value = tag.partition("=")
             if key in self._tags:
-                place, of = self._tags[key]
-                rows[place] = of[value or None]
-        return rows
+                place, of_tag = self._tags[key]
+                found[place] = of_tag.told(value or None)
+        return reduce(or_, found)
 
 
 class NumberReader:
     """Reads fields that are numbers: of the profile and of months.
 
     Args:
-        told: The facts with what is told of their values.
+        told: The facts with what their values tell.
     """
 
-    def __init__(self, told: Mapping[FactKey, NumberRows]) -> None:
-        of = {key.name: rows for key, rows in told.items()}
+    def __init__(self, told: Mapping[FactKey, NumberBits], n_bits: int) -> None:
+        of = {key.name: bits for key, bits in told.items()}
         plain = [name for name in of if name in _PLAIN_NUMBERS]
         derived = [name for name in of if name in _DERIVED]
-        latest = [name for name in of if name in MonthFigures._fields]
+        latest = [name for name in MonthFigures._fields if name in of]
         months = [name for name in of if name in _OF_MONTHS]
-        names = [*plain, *derived, *latest, *months]
-        self.keys = [FactKey("field", name) for name in names]
-        self._told = [of[name] for name in names]
         self._read_plain = _values_of(plain)
         self._derived = [_DERIVED[name] for name in derived]
-        self._read_latest = _values_of(latest)
+        places = [MonthFigures._fields.index(name) for name in latest]
+        self._read_latest = itemgetter(*places) if len(places) > 1 else _values_of(latest)
         self._of_months = [_OF_MONTHS[name] for name in months]
-        self._no_months = [None] * (len(latest) + len(months))
-        self._tables = [rows.table() for rows in self._told]
+        self._no_months = (None,) * (len(latest) + len(months))
+        told_in_order = [of[name] for name in (*plain, *derived, *latest, *months)]
+        self._breaks = [bits.breaks for bits in told_in_order]
+        self._of = [bits.of for bits in told_in_order]
+        self._rows = [(np.array(bits.breaks), rows_of(bits.of, n_bits)) for bits in told_in_order]
 
-    def values(self, state: ClientState, today: Today) -> list[float | None]:
-        """The value of each of `keys`."""
+    def read(self, state: ClientState, today: Today) -> Bits:
+        """What a client's numbers tell."""
         profile = state.profile or _NOBODY
-        values = [*self._read_plain(profile), *[derive(profile, today.day) for derive in self._derived]]
+        values: tuple[Any, ...] = self._read_plain(profile)
+        for derive in self._derived:
+            values += (derive(profile, today.day),)
         if self._no_months:
-            months = state.history.months
-            if months and _age_in_months(months[-1], today.day) <= _MOST_MONTHS_OLD:
-                values += self._read_latest(months[-1])
-                values += [figure(months) for figure in self._of_months]
-            else:
-                values += self._no_months
-        return values
+            values += self._month_values(state, today)
+        if None in values:
+            values = tuple([math.nan if value is None else value for value in values])
+        cells = map(bisect_right, self._breaks, map(float, values))
+        return reduce(or_, map(getitem, self._of, cells), 0)
 
-    def rows(self, values: Sequence[float | None]) -> list[Row]:
-        """What is told of the values of one client."""
-        return [
-            of[0] if value is None else of[bisect_right(breaks, float(value))]
-            for value, (breaks, of) in zip(values, self._told, strict=True)
-        ]
+    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+        """Add the same for many clients to their rows, number by number."""
+        profiles = [state.profile or _NOBODY for state in states]
+        columns: list[Sequence[Any]] = [*zip(*map(self._read_plain, profiles), strict=True)]
+        columns += [[derive(profile, today.day) for profile in profiles] for derive in self._derived]
+        if self._no_months:
+            columns += self._month_columns([state.history.months for state in states], today)
+        for column, (breaks, rows) in zip(columns, self._rows, strict=True):
+            numbers = np.array(column, dtype=np.float64)  # None becomes NaN, which sorts behind infinity
+            found |= rows.take(breaks.searchsorted(numbers, side="right"), axis=0)
 
-    def columns(self, values: Sequence[float | None], n_clients: int) -> list[TruthArray]:
-        """The same for many clients, whose values follow each other: truths_by_clients for each of `keys`."""
-        by_fact = np.ascontiguousarray(np.array(values, dtype=np.float64).reshape(n_clients, -1).T)
-        return [
-            table.take(breaks.searchsorted(numbers, side="right"), axis=1)
-            for numbers, (breaks, table) in zip(by_fact, self._tables, strict=True)
-        ]
+    def _month_columns(self, histories: Sequence[Months], today: Today) -> list[Sequence[Any]]:
+        since = today.oldest_month_on
+        known = [months if months and months[-1].month_on >= since else _NO_MONTHS for months in histories]
+        latest = [months[-1] for months in known]
+        columns: list[Sequence[Any]] = [*zip(*map(self._read_latest, latest), strict=True)]
+        return columns + [[*map(figure, known)] for figure in self._of_months]
+
+    def _month_values(self, state: ClientState, today: Today) -> tuple[Any, ...]:
+        months = state.history.months
+        if not months or months[-1].month_on < today.oldest_month_on:
+            return self._no_months
+        values: tuple[Any, ...] = self._read_latest(months[-1])
+        return values + tuple([figure(months) for figure in self._of_months])
 
 
 def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
@@ -207,34 +273,29 @@ def _is_in_account_group(profile: Profile, _today: date) -> bool:
 _DERIVED: Mapping[str, Callable[[Profile, date], int | None]] = MappingProxyType(
     {"tenure_days": _tenure_days, "is_in_account_group": _is_in_account_group}
 )
-Months = Sequence[MonthFigures]
-
-
-_spend_minor = attrgetter("spend_minor")
-
-
-def _age_in_months(month: MonthFigures, today: date) -> int:
-    """How many months before the present one it began."""
-    return (today.year - month.month_on.year) * 12 + today.month - month.month_on.month
 
 
 def _mean_spend(months: Months) -> float | None:
-    spends = [spend for spend in map(_spend_minor, months[-3:]) if spend is not None]
-    return sum(spends) / len(spends) if spends else None
+    known = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _n_sims(months: Months) -> int | None:
+    month = months[-1]
+    try:  # nearly always all three are known, and then this is a third of the time
+        return month.n_sims_employees + month.n_sims_field + month.n_sims_devices  # type: ignore[operator]
+    except TypeError:
+        return n_sims(month)
 
 
 _OF_MONTHS: Mapping[str, Callable[[Months], float | None]] = MappingProxyType(
-    {"n_sims": lambda months: n_sims(months[-1]), "mean_spend_minor_3m": _mean_spend}
+    {"n_sims": _n_sims, "mean_spend_minor_3m": _mean_spend}
 )
-_CONTEXT_VALUES: Mapping[str, Callable[[Moment, datetime], Any]] = MappingProxyType(
+_CONTEXT_NUMBERS: Mapping[str, Callable[[datetime], float]] = MappingProxyType(
     {
-        "placement": lambda moment, _: moment.placement,
-        "channel": lambda moment, _: moment.channel,
-        "language": lambda moment, _: moment.language,
-        "role": lambda moment, _: moment.role,
-        "date": lambda _, local: local.toordinal(),
-        "month": lambda _, local: local.month,
-        "weekday": lambda _, local: local.isoweekday(),
-        "hour": lambda _, local: local.hour,
+        "date": datetime.toordinal,
+        "month": attrgetter("month"),
+        "weekday": datetime.isoweekday,
+        "hour": attrgetter("hour"),
     }
 )

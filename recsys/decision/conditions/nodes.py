@@ -17,9 +17,6 @@ from recsys.errors import ConfigError
 if TYPE_CHECKING:  # the catalogue imports the rules, and the rules import this
     from recsys.decision.catalogue import CompiledCatalogue
 
-# A wide conjunction becomes a tree: what is gathered at once is this wide, and most conditions are narrower.
-_WIDTH = 4
-
 
 class Test(NamedTuple):
     """Whether a fact lies in one of several closed intervals, or, without any interval, is missing."""
@@ -121,14 +118,9 @@ class Nodes:
 
     def _all(self, literals: Iterable[Literal]) -> Literal:
         parts = tuple(sorted({part for literal in literals for part in self._parts.get(literal, (literal,))}))
-        level = parts
-        while len(level) > 1:
-            level = tuple(
-                2 * self._number_of(level[at : at + _WIDTH]) if at + 1 < len(level) else level[at]
-                for at in range(0, len(level), _WIDTH)
-            )
-        self._parts[level[0]] = parts
-        return level[0]
+        literal = parts[0] if len(parts) == 1 else 2 * self._number_of(parts)
+        self._parts[literal] = parts
+        return literal
 
     def _number_of(self, node: Test | tuple[Literal, ...]) -> int:
         number = self._numbers.setdefault(node, len(self.nodes))

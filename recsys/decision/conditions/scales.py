@@ -6,8 +6,9 @@ Cell 0 is the unknown value. A comparison is then a column of truths by cell, wh
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,56 +16,62 @@ from numpy.typing import NDArray
 
 from recsys.decision.conditions.vocabulary import UNKNOWN
 
-TruthArray = NDArray[np.int8]
 Interval = tuple[float, float]
-Row = bytes
-"""The truths of some comparisons, an int8 each."""
+Bits = int
+"""What a value tells of all questions at once, a bit each."""
 
 _OTHER_CELL = 1
 
 
-class TextRows(dict[Any, Row]):
-    """What is told of every text: a row for those that are asked for, and one for all others.
-
-    Args:
-        rows: By text.
-        other: For every other text.
-    """
-
-    def __init__(self, rows: Mapping[Any, Row], other: Row) -> None:
-        super().__init__(rows)
-        self._other = other
-
-    def __missing__(self, value: object) -> Row:
-        return self._other
-
-    @property
-    def of(self) -> Callable[[Any], Row]:
-        """What is told of a text."""
-        return self.__getitem__
-
-
-class NumberRows(NamedTuple):
-    """What is told of every number.
+class TextBits(NamedTuple):
+    """What every text tells.
 
     Attributes:
-        breaks: The least number of each cell but the first, ascending.
-        rows: By cell.
+        of: By text, for those that are asked for; None is the unknown one.
+        other: What every other text tells.
     """
 
-    breaks: Sequence[float]
-    rows: Sequence[Row]
+    of: dict[Any, Bits]
+    other: Bits
 
-    def of(self, value: float | None) -> Row:
-        """What is told of a number."""
-        return self.rows[0] if value is None else self.rows[bisect_right(self.breaks, value)]
+    def told(self, value: Any) -> Bits:
+        """What a text tells."""
+        return self.of.get(value, self.other)
 
-    def table(self) -> tuple[NDArray[np.float64], TruthArray]:
-        """The same for arrays in which NaN is unknown: breaks to search, truths_by_place."""
-        # NaN is searched for as if it were more than every number
-        rows = [*self.rows, self.rows[0]]
-        truths = np.array([np.frombuffer(row, dtype=np.int8) for row in rows], dtype=np.int8)
-        return np.array([*self.breaks, math.nan]), np.ascontiguousarray(truths.T)
+
+class NumberBits(NamedTuple):
+    """What every number tells: what stands at the place of its cell, `bisect_right(breaks, number)`.
+
+    Attributes:
+        breaks: The least number of each cell but the first, ascending; the last is ∞, which no number is.
+        of: By cell; the last is for NaN, which stands for the unknown number.
+    """
+
+    breaks: list[float]
+    of: list[Bits]
+
+
+Rows = NDArray[np.uint64]
+"""Bits of many clients or cells, a row each: the bytes of a row are the number's, the highest first."""
+
+_WORD_BITS = 64
+
+
+def n_words(n_bits: int) -> int:
+    """How many words a row of so many bits has."""
+    return -(-n_bits // _WORD_BITS)
+
+
+def rows_of(found: Sequence[Bits], n_bits: int) -> Rows:
+    """The rows of some bits.
+
+    Example:
+        >>> rows_of([1, 256], 9).view(np.uint8)[:, -2:].tolist()
+        [[0, 1], [1, 0]]
+    """
+    n_bytes = n_words(n_bits) * _WORD_BITS // 8
+    packed = b"".join([bits.to_bytes(n_bytes, "big") for bits in found])
+    return np.frombuffer(packed, dtype=np.uint64).reshape(len(found), -1)
 
 
 class TextScale(dict[Any, int]):
@@ -101,9 +108,9 @@ class TextScale(dict[Any, int]):
         """A number that stands for each cell but the first; −1 for texts that nobody asked for."""
         return [float(number) for number in range(-1, self._n)]
 
-    def told(self, rows: Sequence[Row]) -> TextRows:
-        """What is told of a value, where `rows` tells it of each cell."""
-        return TextRows({value: rows[cell] for value, cell in self.items()}, rows[_OTHER_CELL])
+    def told(self, bits: Sequence[Bits]) -> TextBits:
+        """What a text tells, where `bits` says it of each cell."""
+        return TextBits({value: bits[cell] for value, cell in self.items()}, bits[_OTHER_CELL])
 
 
 class NumberScale:
@@ -123,9 +130,15 @@ class NumberScale:
             breaks |= {low, math.nextafter(high, math.inf)}
         self.values_of_cells = sorted(breaks)
 
-    def told(self, rows: Sequence[Row]) -> NumberRows:
-        """What is told of a number, where `rows` tells it of each cell."""
-        return NumberRows(self.values_of_cells, rows)
+    def told(self, bits: Sequence[Bits]) -> NumberBits:
+        """What a number tells, where `bits` says it of each cell; neighbours that tell the same are one."""
+        unknown, first, *others = bits
+        breaks, of = [], [first]
+        for least, told in zip(self.values_of_cells[1:], others, strict=True):
+            if told != of[-1] and least < math.inf:
+                breaks.append(least)
+                of.append(told)
+        return NumberBits([*breaks, math.inf], [*of, unknown])
 
 
 class CountScale:
@@ -172,14 +185,35 @@ def truths_by_cell(scale: Scale, intervals: Sequence[Interval]) -> list[int]:
     return [0, *(1 if any(low <= value <= high for low, high in intervals) else -1 for value in known)]
 
 
-def rows_by_cell(scale: Scale, comparisons: Sequence[Sequence[Interval]]) -> list[Row]:
-    """The truths of some comparisons in every cell, and after them the truths of their negations.
+class Use(NamedTuple):
+    """A bit that a comparison sets.
+
+    Attributes:
+        bit: The bit, as a number with nothing else set.
+        truths: The truths of the comparison for which it is set.
+    """
+
+    bit: Bits
+    truths: frozenset[int]
+
+
+def bits_by_cell(scale: Scale, comparisons: Iterable[tuple[Sequence[Interval], Sequence[Use]]]) -> list[Bits]:
+    """The bits that some comparisons with one fact set in every cell.
+
+    Args:
+        scale: The scale of the fact.
+        comparisons: Where each is true (see `truths_by_cell`), and what follows from it.
 
     Example:
-        >>> list(rows_by_cell(NumberScale([(5, 9)]), [[(5, 9)], []])[2])
-        [1, 255, 255, 1]
+        >>> is_true, is_not_false = Use(1, frozenset([1])), Use(2, frozenset([0, 1]))
+        >>> bits_by_cell(NumberScale([(5, 9)]), [([(5, 9)], [is_true, is_not_false])])
+        [2, 0, 3, 0]
     """
-    by_cell = zip(*[truths_by_cell(scale, intervals) for intervals in comparisons], strict=True)
-    found: dict[Row, Row] = {}
-    rows = [bytes([truth % 256 for truth in (*cell, *[-truth for truth in cell])]) for cell in by_cell]
-    return [found.setdefault(row, row) for row in rows]
+    bits = [0] * (1 + len(scale.values_of_cells))
+    for intervals, uses in comparisons:
+        told = {
+            truth: reduce(or_, [use.bit for use in uses if truth in use.truths], 0) for truth in (-1, 0, 1)
+        }
+        for cell, truth in enumerate(truths_by_cell(scale, intervals)):
+            bits[cell] |= told[truth]
+    return bits
