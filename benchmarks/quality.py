@@ -220,7 +220,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     public.add_argument("--peers-python", type=Path, default=PEERS_PYTHON)
     demo = parser.add_argument_group("demo")
-    demo.add_argument("--clients", type=int, default=10_000)
+    demo.add_argument("--clients", type=int, default=20_000)
     demo.add_argument("--worlds", nargs="+", default=WORLDS, help="names, or TOML files")
     return parser.parse_args()
 

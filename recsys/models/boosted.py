@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from recsys.config import RunConfig
 from recsys.features.population import need_groups_of
+from recsys.models.at_risk import could_have, rates_among
 from recsys.models.base import (
     Arrays,
     ClientBatch,
@@ -26,13 +27,17 @@ from recsys.models.base import (
     take_array,
 )
 from recsys.models.blend import Component, Components, MakeScorer
-from recsys.models.calibration import GroupCalibration, expit, fit_group_calibration
+from recsys.models.calibration import GroupCalibration, Pairs, expit, fit_group_calibration, move_levels
 from recsys.models.features_read import FeatureReader
 from recsys.models.log_linear import Candidates, LogLinear, fit_log_linear
 from recsys.models.trees import Trees
 
 _MIN_CAME_TRUE = 50
 _CLIENTS_AT_ONCE = 500
+_N_FOLDS = 3
+# an offer that was nearly never shown counts for six, and not for a hundred
+_LEAST_LOGGED = 0.03
+_LEAST_RATE = 1e-6
 
 
 class BoostedParams(RunConfig):
@@ -40,7 +45,7 @@ class BoostedParams(RunConfig):
 
     Attributes:
         components: What the start joins.
-        n_calibration_windows: The last windows, which only calibrate, ≥1.
+        n_calibration_windows: The last windows, whose level the probabilities have, ≥1.
         max_trees: Trees at most; 0 = the log-linear start alone.
         patience: Trees without a gain on the later window after which no more are grown.
         learning_rate: Share of each tree's correction that counts, in (0, 1].
@@ -53,18 +58,23 @@ class BoostedParams(RunConfig):
 
     components: tuple[Component, ...] = Field(
         default=(
-            Component(name="ease"),
-            Component(name="popularity", params={"segment_by": ["size", "industry"]}),
-            Component(name="profile"),
+            Component(name="ease", weight=0.1),
+            Component(
+                name="popularity",
+                params={"segment_by": ["size", "industry"], "among_possible": True},
+                weight=0.6,
+                floor=0.001,
+            ),
+            Component(name="profile", weight=0.2, floor=0.01),
         ),
         min_length=1,
     )
     n_calibration_windows: int = Field(default=2, ge=1)
-    max_trees: int = Field(default=300, ge=0)
+    max_trees: int = Field(default=80, ge=0)
     patience: int = Field(default=25, ge=1)
     learning_rate: float = Field(default=0.08, gt=0, le=1)
-    n_leaves: int = Field(default=15, ge=2)
-    min_in_leaf: int = Field(default=50, ge=1)
+    n_leaves: int = Field(default=7, ge=2)
+    min_in_leaf: int = Field(default=100, ge=1)
     l2: float = Field(default=10.0, ge=0)
     feature_share: float = Field(default=0.5, gt=0, le=1)
     n_bins: int = Field(default=63, ge=2, le=255)
@@ -81,13 +91,29 @@ class _Part:
     @classmethod
     def join(cls, parts: Sequence[_Part]) -> _Part:
         starts = np.cumsum([0, *(int(part.moments.max(initial=-1)) + 1 for part in parts[:-1])])
+        joined = Candidates(
+            *(np.concatenate(each) for each in zip(*(part.candidates for part in parts), strict=True))
+        )
+        # counts that add up to the number of outcomes which would tell as much
+        counts = joined.counts * (joined.counts.sum() / (joined.counts @ joined.counts))
         return cls(
-            Candidates(
-                *(np.concatenate(each) for each in zip(*(part.candidates for part in parts), strict=True))
-            ),
+            joined._replace(counts=counts),
             np.concatenate([part.rows for part in parts]),
             np.concatenate([part.moments + start for part, start in zip(parts, starts, strict=True)]),
         )
+
+    def rows_after(self, start: LogLinear) -> tuple[NDArray[np.float32], FloatArray, FloatArray, FloatArray]:
+        """What trees grow on: rows, outcomes, the log-odds where they begin, counts."""
+        found = self.candidates
+        return self.rows, found.outcomes, start.log_odds(found) + found.shifts, found.counts
+
+
+class _Stack(NamedTuple):
+    """A start and the trees that correct it."""
+
+    start: LogLinear
+    trees: Trees | None
+    importance: tuple[tuple[str, float], ...]
 
 
 @dataclass(slots=True)
@@ -104,24 +130,31 @@ class _Learnt:
 class Boosted(FittedOffers):
     """Probability that a client accepts an offer, in log-odds.
 
-    ``z(client, j) = term_j + Σ_c w_c log(s_c + ε_c) + trees(features)``,  ``score = a_g + b_g z``
+    ``z(client, j) = term_j + Σ_c w_c log(s_c + ε_c) + h [j is held] + trees(features)``
+
+    ``score = a_g + b_g z``
 
     The start (terms and weights) is a logistic regression on past windows, shrunk; the trees begin at it, are
     grown until a later window gains no more, and are left out where they do not gain more than the standard
-    error of the gain. The line (a, b) of each need group comes from windows that are later still. The slot in
-    which an offer was seen is part of the start and is fixed at the first slot when scoring.
+    error of the gain; both are then fitted to all windows. A candidate counts for ``q^-½``, q being the
+    probability with which it was logged: what policies of the past showed to all must not decide alone what
+    is true of the rest. The slope b of each need group comes from windows that start and trees did not see,
+    the level a from the last windows. The slot in which an offer was seen is part of the start and is fixed
+    at the first slot when scoring.
 
     Without past windows it is a `Blend` of the components with the weights of its configuration, and its
     scores are no log-odds.
 
     Attributes:
-        figures: How the fit went: candidates, what came true, trees, log-loss on the later window with and
-            without trees.
+        figures: How the fit went: candidates, what came true, trees, log-loss on the last quarter of the
+            windows with and without trees.
         importance: Share of each feature in the gain of the trees, the largest first; empty after `restore`.
 
     Source:
         Friedman 2001, "Greedy function approximation: a gradient boosting machine"; Ke et al. 2017,
         "LightGBM". Sampled negatives: King & Zeng 2001, "Logistic regression in rare events data", 4.1.
+        Counts by the logged probability, tempered: Horvitz & Thompson 1952, "A generalization of sampling
+        without replacement".
     """
 
     name: ClassVar[str] = "boosted"
@@ -135,6 +168,7 @@ class Boosted(FittedOffers):
         self._make = make
         self._components = Components(params.components, make)
         self._reader = FeatureReader(len(params.components))
+        self._prior = np.array([component.weight for component in params.components])
         self._learnt = self._unlearnt(0)
 
     @property
@@ -156,6 +190,9 @@ class Boosted(FittedOffers):
         if sum(window.outcomes.sum() for window in windows) >= _MIN_CAME_TRUE:
             parts = [self._part_of(window, training.offers, rng) for window in windows]
             self._learn(parts, _groups_of(training), int(rng.integers(2**31)))
+            start = self._learnt.start
+            terms = start.terms + start.level_weight * _levels_of(training)
+            self._learnt.start = start._replace(terms=terms, level_weight=0.0)
         return self
 
     def score(self, clients: ClientBatch) -> FloatArray:
@@ -183,6 +220,7 @@ class Boosted(FittedOffers):
             **self._components.to_arrays(),
             "terms": learnt.start.terms,
             "weights": learnt.start.weights,
+            "held_weight": np.array([learnt.start.held_weight]),
             "intercepts": learnt.calibration.intercepts,
             "slopes": learnt.calibration.slopes,
             "trees": np.frombuffer(text.encode("ascii"), dtype=np.uint8).copy(),
@@ -197,6 +235,8 @@ class Boosted(FittedOffers):
         start = LogLinear(
             take_array(arrays, "terms", (len(offers),)),
             take_array(arrays, "weights", (len(self.params.components),)),
+            float(take_array(arrays, "held_weight", (1,))[0]),
+            0.0,
             0.0,
         )
         self._learnt = _Learnt(
@@ -211,6 +251,8 @@ class Boosted(FittedOffers):
         learnt = self._learnt
         logs = self._components.logs(clients)
         raw = learnt.start.terms + (learnt.start.weights @ logs.reshape(len(logs), -1)).reshape(logs[0].shape)
+        held = np.repeat(np.arange(len(clients)), np.diff(clients.indptr)), clients.columns
+        raw[held] += learnt.start.held_weight
         if learnt.trees is not None and len(clients):
             rows = self._reader.all_rows(clients, self.offers, logs)
             raw += learnt.trees.predict(rows).reshape(raw.shape)
@@ -236,76 +278,78 @@ class Boosted(FittedOffers):
             window.slots[is_known],
             window.outcomes[is_known],
             -np.log(window.keep_rates[is_known]),
+            (rows[:, self._reader.names.index("is_held")] == 1).astype(np.float64),
+            _levels_of(window.training)[columns],
+            _counts_of(window.logging_probabilities[is_known]),
         )
         return _Part(candidates, rows, moments)
 
     def _learn(self, parts: Sequence[_Part], groups: IntArray, seed: int) -> None:
-        n_last = min(self.params.n_calibration_windows, len(parts) - 1)
-        earlier, later = (parts[:-n_last], parts[-n_last:]) if n_last else (parts, parts)
-        weights = self._learnt.start.weights
-        whole, judged = _Part.join(earlier), _Part.join(later)
-        start = fit_log_linear(whole.candidates, groups, weights)
-        learnt = self._learnt
+        whole = _Part.join(parts)
+        learnt, n_trees = self._learnt, 0
         learnt.figures = {
-            "n_candidates": float(len(whole.moments) + len(judged.moments)),
-            "n_came_true": float(whole.candidates.outcomes.sum() + judged.candidates.outcomes.sum()),
-            "n_trees": 0.0,
+            "n_candidates": float(len(whole.moments)),
+            "n_came_true": float(whole.candidates.outcomes.sum()),
         }
-        if len(earlier) > 1 and self.params.max_trees:
-            self._grow(earlier, groups, seed)
-        # with what the slot explains and sampling added, so that the line learns neither
-        raw = start.log_odds(judged.candidates)
-        if learnt.trees is not None:
-            raw += learnt.trees.predict(judged.rows)
-        found = judged.candidates
-        calibration = fit_group_calibration(raw, found.shifts, found.outcomes, groups[found.columns], groups)
-        learnt.start, learnt.calibration = start, calibration
+        if len(parts) > 1 and self.params.max_trees:
+            n_trees = self._judge_trees(parts, groups, seed)
+        learnt.figures["n_trees"] = float(n_trees)
+        slopes = fit_group_calibration(self._unseen(parts, groups, seed, n_trees), groups)
+        learnt.start, learnt.trees, learnt.importance = self._fit_parts(whole, groups, seed, n_trees)
+        later = _Part.join(parts[-self.params.n_calibration_windows :])
+        learnt.calibration = move_levels(slopes, self._pairs_of(later, groups, learnt), groups)
 
-    def _grow(self, parts: Sequence[_Part], groups: IntArray, seed: int) -> None:
-        """Grow trees on earlier windows, keep as many as help on the last quarter, grow so many on all."""
+    def _fit_parts(self, part: _Part, groups: IntArray, seed: int, n_trees: int) -> _Stack:
+        """Start and trees of some windows."""
+        start = fit_log_linear(part.candidates, groups, self._prior)
+        if not n_trees:
+            return _Stack(start, None, ())
         from recsys.models.growing import grow_trees  # noqa: PLC0415 -- only training needs the library
 
-        learnt, names = self._learnt, self._reader.names
+        grown = grow_trees(part.rows_after(start), None, self.params, self._reader, seed, n_trees)
+        return _Stack(start, Trees(grown.text, len(self._reader.names)), grown.importance)
+
+    def _unseen(self, parts: Sequence[_Part], groups: IntArray, seed: int, n_trees: int) -> Pairs:
+        """All candidates, each with the log-odds of a stack that was fitted without its window."""
+        n_folds = min(_N_FOLDS, len(parts))
+        found = []
+        for fold in range(n_folds):
+            others = [part for place, part in enumerate(parts) if place % n_folds != fold] or parts
+            stack = self._fit_parts(_Part.join(others), groups, seed, n_trees)
+            found.append(self._pairs_of(_Part.join(parts[fold::n_folds]), groups, stack))
+        return Pairs(*(np.concatenate(each) for each in zip(*found, strict=True)))
+
+    def _pairs_of(self, part: _Part, groups: IntArray, stack: _Stack | _Learnt) -> Pairs:
+        """What a calibration reads: offers that are not held, with what their slots explain added."""
+        candidates = part.candidates
+        raw = stack.start.log_odds(candidates)
+        if stack.trees is not None:
+            raw += stack.trees.predict(part.rows)
+        of_pairs = groups[candidates.columns]
+        pairs = Pairs(raw, candidates.shifts, candidates.outcomes, of_pairs, candidates.counts)
+        return pairs.take(candidates.is_held == 0)
+
+    def _judge_trees(self, parts: Sequence[_Part], groups: IntArray, seed: int) -> int:
+        """How many trees, grown on earlier windows, help on the last quarter; 0 where none does."""
+        from recsys.models.growing import grow_trees  # noqa: PLC0415 -- as above
+
         n_judging = max(1, len(parts) // 4)
         first, last = _Part.join(parts[:-n_judging]), _Part.join(parts[-n_judging:])
-        start = fit_log_linear(first.candidates, groups, learnt.start.weights)
-        offsets = [start.log_odds(part.candidates) + part.candidates.shifts for part in (first, last)]
-        grown = grow_trees(
-            (first.rows, first.candidates.outcomes, offsets[0]),
-            (last.rows, last.candidates.outcomes, offsets[1]),
-            self.params,
-            self._reader,
-            seed,
-        )
-        losses = [
-            _losses(offset, last.candidates.outcomes) for offset in (offsets[1], offsets[1] + grown.later)
-        ]
+        start = fit_log_linear(first.candidates, groups, self._prior)
+        learnt, later = first.rows_after(start), last.rows_after(start)
+        grown = grow_trees(learnt, later, self.params, self._reader, seed)
+        _, outcomes, offset, counts = later
+        losses = [counts * _losses(offset, outcomes), counts * _losses(offset + grown.later, outcomes)]
         gain, error = _mean_gain(losses[0] - losses[1], last.moments)
-        learnt.figures |= {
-            "log_loss_start": float(losses[0].mean()),
-            "log_loss_trees": float(losses[1].mean()),
+        self._learnt.figures |= {
+            "log_loss_start": float(losses[0].sum() / counts.sum()),
+            "log_loss_trees": float(losses[1].sum() / counts.sum()),
         }
-        if gain <= error:
-            return
-        whole = _Part.join(parts)
-        start = fit_log_linear(whole.candidates, groups, learnt.start.weights)
-        offset = start.log_odds(whole.candidates) + whole.candidates.shifts
-        final = grow_trees(
-            (whole.rows, whole.candidates.outcomes, offset),
-            None,
-            self.params,
-            self._reader,
-            seed,
-            grown.n_trees,
-        )
-        learnt.trees = Trees(final.text, len(names))
-        learnt.importance = final.importance
-        learnt.figures["n_trees"] = float(grown.n_trees)
+        return grown.n_trees if gain > error else 0
 
     def _unlearnt(self, n_offers: int) -> _Learnt:
-        weights = np.array([component.weight for component in self.params.components])
         return _Learnt(
-            LogLinear(np.zeros(n_offers), weights, 0.0),
+            LogLinear(np.zeros(n_offers), self._prior, 0.0, 0.0, 0.0),
             GroupCalibration(np.zeros(n_offers), np.ones(n_offers)),
         )
 
@@ -324,6 +368,21 @@ def _groups_of(training: TrainingSet) -> IntArray:
         return np.full(len(training.offers), -1, dtype=np.int64)
     numbers = {group: number for number, group in enumerate(need_groups_of(training.catalogue))}
     return np.array([numbers.get(offer.need_group or "", -1) for offer in training.catalogue], dtype=np.int64)
+
+
+def _levels_of(training: TrainingSet) -> FloatArray:
+    """Logarithm of the share of those who could have each offer that hold it, shape (n_offers,)."""
+    n_holders = np.asarray(training.demand.sum(axis=0), dtype=np.float64).ravel()
+    rates = rates_among(n_holders, could_have(training).sum(axis=0))
+    levels: FloatArray = np.log(np.maximum(rates, _LEAST_RATE))
+    return levels
+
+
+def _counts_of(logging_probabilities: FloatArray) -> FloatArray:
+    """Half-way (in logarithms) between what was shown and what could have been; 1 = nothing was logged."""
+    known = np.where(np.isnan(logging_probabilities), 1.0, logging_probabilities)
+    counts: FloatArray = np.clip(known, _LEAST_LOGGED, 1.0) ** -0.5
+    return counts
 
 
 def _losses(log_odds: FloatArray, outcomes: FloatArray) -> FloatArray:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.models.base import Arrays, FloatArray, FrozenArrays, IntArray, take_array
 
@@ -14,6 +15,9 @@ _TILT = 1e-3
 _MAX_STEPS = 50
 _SMALL_STEP = 1e-8
 _LEAST_SLOPE = 0.05
+# spreads of intercept and slope; no slope moves by a millionth
+_WHOLE_LINE, _GROUP_LINE = np.array([2.0, 0.03]), np.array([0.03, 0.1])
+_WHOLE_LEVEL, _GROUP_LEVEL = np.array([2.0, 1e-6]), np.array([0.03, 1e-6])
 _MOST = 30.0
 
 
@@ -83,51 +87,103 @@ class GroupCalibration:
         return calibrated
 
 
-def fit_group_calibration(
-    raw: FloatArray, shifts: FloatArray, outcomes: FloatArray, groups_of_pairs: IntArray, groups: IntArray
-) -> GroupCalibration:
+class Pairs(NamedTuple):
+    """Pairs of a client and an offer, and what became of them; arrays of shape (n_pairs,).
+
+    Attributes:
+        raw: Log-odds before calibration.
+        shifts: What sampling added to the log-odds; 0 = nothing was sampled.
+        outcomes: 1 where it came true, else 0.
+        groups: Group of the offer, −1 = none.
+        counts: For how many each pair counts, ≥0.
+    """
+
+    raw: FloatArray
+    shifts: FloatArray
+    outcomes: FloatArray
+    groups: IntArray
+    counts: FloatArray
+
+    def take(self, rows: NDArray[np.bool_]) -> Pairs:
+        """Those pairs."""
+        return Pairs(
+            self.raw[rows], self.shifts[rows], self.outcomes[rows], self.groups[rows], self.counts[rows]
+        )
+
+
+def fit_group_calibration(pairs: Pairs, groups: IntArray) -> GroupCalibration:
     """Platt scaling for every need group, shrunk toward the whole.
 
-    First one line ``a + s z`` is fitted to all pairs, with a prior of a = 0 ± 2 and s = 1 ± 0.5; then one to
-    each group's pairs, with a prior of the whole's a ± 0.3 and s ± 0.15. A group without pairs has the line
-    of the whole. Every fit is the most probable line (Newton's method), with slopes kept above 0.05.
+    First one line ``a + s z`` is fitted to all pairs, with a prior of a = 0 ± 2 and s = 1 ± 0.03: a model
+    that was shrunk is hardly too extreme, and one that saw fewer windows more so than the one that is kept.
+    Then one line is fitted to each group's pairs. Its level, where most is expected, has a prior of the
+    whole's ± 0.03, for the levels of offers rest on more than a calibration sees; its slope has one of the
+    whole's ± 0.1. A group without pairs has the line of the whole. Every fit is the most probable line
+    (Newton's method), with slopes kept above 0.05.
 
     Args:
-        raw: Log-odds before calibration, shape (n_pairs,).
-        shifts: What sampling added to the log-odds; 0 = nothing was sampled; shape (n_pairs,).
-        outcomes: 1 where it came true, else 0, shape (n_pairs,).
-        groups_of_pairs: Group of each pair's offer, shape (n_pairs,).
+        pairs: What it learns from; their log-odds must come from models that did not see them.
         groups: Group of each offer, 0-based, −1 = none, shape (n_offers,).
 
     Source:
         Platt 1999, "Probabilistic outputs for support vector machines"; the shrinkage is a normal prior on
         what a group adds, as in a hierarchical logistic regression (Gelman & Hill 2007, chapter 14).
     """
-    whole = _line(raw, shifts, outcomes, (np.array([0.0, 1.0]), np.array([2.0, 0.5])))
-    lines = np.tile(whole, (len(groups), 1))
-    for group in np.unique(groups_of_pairs[groups_of_pairs >= 0]).tolist():
-        is_in = groups_of_pairs == group
-        lines[groups == group] = _line(
-            raw[is_in], shifts[is_in], outcomes[is_in], (whole, np.array([0.3, 0.15]))
-        )
-    return GroupCalibration(lines[:, 0].copy(), lines[:, 1].copy())
+    lines = np.tile([0.0, 1.0], (len(groups), 1))
+    return GroupCalibration(*_fit_lines(pairs, groups, lines, (_WHOLE_LINE, _GROUP_LINE)))
 
 
-def _line(
-    raw: FloatArray, shifts: FloatArray, outcomes: FloatArray, prior: tuple[FloatArray, FloatArray]
-) -> FloatArray:
+def move_levels(calibration: GroupCalibration, pairs: Pairs, groups: IntArray) -> GroupCalibration:
+    """The same slopes, with the intercepts that hold for other pairs.
+
+    All intercepts move together by 0 ± 2, then those of each group by another 0 ± 0.03.
+
+    Args:
+        calibration: Lines of groups.
+        pairs: Later pairs; a level has one number to learn, so their models may have seen them.
+        groups: As in `fit_group_calibration`.
+    """
+    lines = np.column_stack([calibration.intercepts, calibration.slopes])
+    return GroupCalibration(*_fit_lines(pairs, groups, lines, (_WHOLE_LEVEL, _GROUP_LEVEL)))
+
+
+def _fit_lines(
+    pairs: Pairs, groups: IntArray, lines: FloatArray, spreads: tuple[FloatArray, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """What lines become when the whole moves as far as its spreads let it, and then each group.
+
+    Args:
+        pairs: What moves them.
+        groups: Group of each offer.
+        lines: Intercept and slope of each offer, those of a group alike, shape (n_offers, 2).
+        spreads: Of intercept and slope: of the whole, and of a group around it.
+    """
+    of_group = np.tile([0.0, 1.0], (int(groups.max(initial=-1)) + 2, 1))
+    of_group[groups] = lines  # the last row is that of offers without a group
+    own = of_group[pairs.groups]
+    moved = pairs._replace(raw=own[:, 0] + own[:, 1] * pairs.raw)
+    whole = _line(moved, np.array([0.0, 1.0]), spreads[0])
+    intercepts = np.full(len(groups), whole[0])
+    slopes = np.full(len(groups), whole[1])
+    for group in np.unique(pairs.groups[pairs.groups >= 0]).tolist():
+        line = _line(moved.take(pairs.groups == group), whole, spreads[1])
+        intercepts[groups == group], slopes[groups == group] = line
+    return intercepts + slopes * lines[:, 0], slopes * lines[:, 1]
+
+
+def _line(pairs: Pairs, mean: FloatArray, spread: FloatArray) -> FloatArray:
     """The most probable (intercept, slope) under a normal prior, given as means and spreads."""
-    mean, spread = prior
-    # centred, so that intercept and slope hardly depend on each other
-    centre = float(raw.mean()) if len(raw) else 0.0
-    design = np.stack([np.ones_like(raw), raw - centre], axis=1)
+    # centred where most comes true, so that intercept and slope hardly depend on each other
+    weights = pairs.counts * expit(mean[0] + mean[1] * pairs.raw)
+    centre = float(np.average(pairs.raw, weights=weights)) if weights.sum() > 0 else 0.0
+    design = np.stack([np.ones_like(pairs.raw), pairs.raw - centre], axis=1)
     precision = spread**-2.0
     start = np.array([mean[0] + mean[1] * centre, mean[1]])
     line = start.copy()
     for _ in range(_MAX_STEPS):
-        chance = expit(design @ line + shifts)
-        uphill = design.T @ (outcomes - chance) - precision * (line - start)
-        bend = (design * (chance * (1 - chance))[:, None]).T @ design + np.diag(precision)
+        chance = expit(design @ line + pairs.shifts)
+        uphill = design.T @ (pairs.counts * (pairs.outcomes - chance)) - precision * (line - start)
+        bend = (design * (pairs.counts * chance * (1 - chance))[:, None]).T @ design + np.diag(precision)
         step = np.linalg.solve(bend, uphill)
         line += np.clip(step, -1.0, 1.0)
         if np.abs(step).max() < _SMALL_STEP:

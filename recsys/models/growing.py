@@ -16,7 +16,7 @@ from recsys.models.features_read import FeatureReader
 if TYPE_CHECKING:
     from recsys.models.boosted import BoostedParams
 
-Rows = tuple[NDArray[np.floating], FloatArray, FloatArray]
+Rows = tuple[NDArray[np.floating], FloatArray, FloatArray, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def grow_trees(
     """Grow trees from a start.
 
     Args:
-        learnt: Rows, outcomes and the start's log-odds of what is learnt from.
+        learnt: Rows, outcomes, the start's log-odds and the counts of what is learnt from.
         later: The same of a later window on which growing stops; None = grow `n_trees`.
         params: How to grow.
         reader: Names and directions of the columns.
@@ -61,8 +61,8 @@ def grow_trees(
         "verbosity": -1,
         "feature_pre_filter": False,
     }
-    rows, outcomes, start = learnt
-    data = lightgbm.Dataset(rows, outcomes, init_score=start, feature_name=names, params=asked)
+    rows, outcomes, start, counts = learnt
+    data = lightgbm.Dataset(rows, outcomes, weight=counts, init_score=start, feature_name=names, params=asked)
     booster_params = {
         **asked,
         "objective": "binary",
@@ -81,7 +81,10 @@ def grow_trees(
     valid: list[lightgbm.Dataset] = []
     stops: list[Callable[..., object]] = []
     if later is not None:
-        valid = [lightgbm.Dataset(later[0], later[1], init_score=later[2], reference=data, params=asked)]
+        rows, outcomes, start, counts = later
+        valid = [
+            lightgbm.Dataset(rows, outcomes, weight=counts, init_score=start, reference=data, params=asked)
+        ]
         stops = [lightgbm.early_stopping(params.patience, verbose=False)]
     booster = lightgbm.train(
         booster_params, data, params.max_trees if later else n_trees or 0, valid_sets=valid, callbacks=stops

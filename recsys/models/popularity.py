@@ -9,6 +9,7 @@ from pydantic import Field
 from scipy import sparse
 
 from recsys.config import RunConfig
+from recsys.models.at_risk import could_have, rates_among
 from recsys.models.base import (
     Arrays,
     ClientBatch,
@@ -32,11 +33,14 @@ class PopularityParams(RunConfig):
     Attributes:
         segment_by: Keys of the traits that make segments; empty means the whole population only.
             Clients without any of these traits get the whole.
+        among_possible: Whether shares are of the clients who could have the offer (`at_risk.could_have`)
+            instead of all. What is rare because few may have it is then not taken for unwanted.
         pseudo_clients: How many clients that behave like the whole are added to every segment, ≥0: a
             segment of this size stands half-way between its own share and the whole's.
     """
 
     segment_by: tuple[str, ...] = ("size", "industry")
+    among_possible: bool = False
     pseudo_clients: float = Field(default=50.0, ge=0)
 
 
@@ -76,9 +80,14 @@ class Popularity(FittedOffers):
         names, clients_by_traits = self._segments(training.clients)
         n_by_trait = np.asarray(clients_by_traits.sum(axis=0), dtype=np.int64)
         demand = (clients_by_traits.T @ training.demand).toarray()
+        sizes = n_by_trait[:, None].astype(np.float64)
+        if self.params.among_possible:
+            is_possible = could_have(training)
+            shares = rates_among(n_holders.astype(np.float64), is_possible.sum(axis=0))
+            sizes = clients_by_traits.T @ is_possible.astype(np.float64)
         is_said = is_clearly_above(demand, n_by_trait[:, None], n_holders, n_clients)
         n_with_trait = np.where(is_said, demand, 0).astype(np.int64)
-        self._keep(n_holders, shares, names, self._lifts_of(shares, n_by_trait, demand), n_with_trait)
+        self._keep(n_holders, shares, names, self._lifts_of(shares, sizes, demand), n_with_trait)
         self._offers = training.offers
         return self
 
@@ -176,10 +185,9 @@ class Popularity(FittedOffers):
         )
         return names, clients_by_traits
 
-    def _lifts_of(self, shares: FloatArray, n_by_trait: IntArray, demand: FloatArray) -> FloatArray:
+    def _lifts_of(self, shares: FloatArray, sizes: FloatArray, demand: FloatArray) -> FloatArray:
         strength = self.params.pseudo_clients
         ratios = np.divide(demand, shares, out=np.ones_like(demand), where=shares > 0)
-        sizes = n_by_trait[:, None]
         lifts = (ratios + strength) / (sizes + strength)
         return np.where(shares > 0, lifts, 1.0)
 

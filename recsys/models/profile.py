@@ -11,6 +11,7 @@ from scipy import sparse
 
 from recsys.config import RunConfig
 from recsys.features.client import N_FIGURES
+from recsys.models.at_risk import Mask, could_have, rates_among
 from recsys.models.base import (
     Arrays,
     ClientBatch,
@@ -27,7 +28,7 @@ from recsys.models.base import (
 )
 from recsys.models.chance import is_clearly_above
 
-_PRIOR_SHARE = 0.5
+_LEAST_RATE = 1e-6
 # a figure so many spreads from the mean tells nothing more
 _FARTHEST = 4.0
 # of a rate's logarithm: nobody connects an offer more than some seven times
@@ -42,14 +43,14 @@ class ProfileParams(RunConfig):
         l2: Ridge penalty of the weights.
         min_clients: Facts of fewer clients are not weighed.
         max_clients: Clients learnt from at most; of more, evenly spread ones are.
-        max_iterations: Steps of the optimisation at most.
+        max_iterations: Steps of the optimisation at most; stopping early is part of the shrinking.
     """
 
-    half_life_days: float = Field(default=365.0, gt=0)
+    half_life_days: float = Field(default=3650.0, gt=0)
     l2: float = Field(default=3.0, gt=0)
     min_clients: int = Field(default=20, ge=1)
-    max_clients: int = Field(default=5_000, ge=1)
-    max_iterations: int = Field(default=40, ge=1)
+    max_clients: int = Field(default=8_000, ge=1)
+    max_iterations: int = Field(default=20, ge=1)
 
 
 class Profile(FittedOffers):
@@ -60,9 +61,10 @@ class Profile(FittedOffers):
 
     with z a figure (`recsys.features.client.figures_of`) minus its mean over its spread, 0 where unknown.
 
-    The bases are the logarithms of the offers' connections per client, each connection counting the less the
-    older it is; the weights minimise the Poisson loss plus ``l2/2 ‖w‖²``. Unlike a product of lifts it does
-    not count twice what two facts say together (legal form and size).
+    The bases are the logarithms of the offers' connections per client who could have them, each connection
+    counting the less the older it is; the weights minimise the Poisson loss of these clients plus
+    ``l2/2 ‖w‖²``. Unlike a product of lifts it does not count twice what two facts say together (legal form
+    and size).
 
     Source:
         Nelder & Wedderburn 1972, "Generalized linear models", with a Gaussian prior of the weights.
@@ -84,13 +86,14 @@ class Profile(FittedOffers):
         facts = tuple(sorted(fact for fact, n in n_with.items() if n >= self.params.min_clients))
         clients_by_facts = _pattern(clients, {fact: row for row, fact in enumerate(facts)})
         connected = self._connected(training)
-        totals = np.asarray(connected.sum(axis=0)).ravel() + _PRIOR_SHARE
-        bases = np.log(totals / max(len(clients), 1))
+        is_possible = could_have(training)
+        totals = np.asarray(connected.sum(axis=0)).ravel()
+        bases = np.log(np.maximum(rates_among(totals, is_possible.sum(axis=0)), _LEAST_RATE))
         step = max(1, -(-len(clients) // self.params.max_clients))
         self._scale = _scale_of(clients.figures)
         figures = sparse.csr_array(self._terms(clients.figures))
         design = sparse.csr_array(sparse.hstack([clients_by_facts, figures]))
-        weights = self._weigh(design[::step], connected[::step], bases)
+        weights = self._weigh(design[::step], connected[::step], bases, is_possible[::step])
         weights, self._slopes = weights[: len(facts)].copy(), weights[len(facts) :].copy()
         self._keep(facts, bases, weights, _clear_counts(clients_by_facts, clients.clients_by_offers()))
         self._offers = training.offers
@@ -170,7 +173,11 @@ class Profile(FittedOffers):
         return sparse.csr_array((weights, (history.rows, history.columns)), shape=shape)
 
     def _weigh(
-        self, clients_by_facts: sparse.csr_array, connected: sparse.csr_array, bases: FloatArray
+        self,
+        clients_by_facts: sparse.csr_array,
+        connected: sparse.csr_array,
+        bases: FloatArray,
+        is_possible: Mask,
     ) -> FloatArray:
         # a server only scores, and scipy.optimize would cost it 28 MB and most of its start
         from scipy.optimize import minimize  # noqa: PLC0415
@@ -178,17 +185,22 @@ class Profile(FittedOffers):
         counts, shape = connected.tocoo(), (clients_by_facts.shape[1], len(bases))
         if 0 in {*shape, clients_by_facts.shape[0]}:
             return np.zeros(shape)
+        facts_by_clients, l2 = clients_by_facts.T.tocsr(), self.params.l2
+        # weights are searched in the scale of what is known of each at the start, else rare facts hardly move
+        expected = np.exp(bases) * is_possible
+        scale = 1.0 / np.sqrt(l2 + facts_by_clients.power(2) @ expected)
 
         def loss(flat: FloatArray) -> tuple[float, FloatArray]:
-            weights = flat.reshape(shape)
+            weights = flat.reshape(shape) * scale
             logs = clients_by_facts @ weights
             logs += bases
             np.minimum(logs, _MOST, out=logs)
             gained = float(counts.data @ logs[counts.row, counts.col])
             rates = np.exp(logs, out=logs)
-            value = 0.5 * self.params.l2 * (flat @ flat) + rates.sum() - gained
+            rates *= is_possible
+            value = 0.5 * l2 * float((weights * weights).sum()) + rates.sum() - gained
             rates[counts.row, counts.col] -= counts.data
-            gradient = clients_by_facts.T @ rates + self.params.l2 * weights
+            gradient = (facts_by_clients @ rates + l2 * weights) * scale
             return float(value), gradient.ravel()
 
         found = minimize(
@@ -198,7 +210,7 @@ class Profile(FittedOffers):
             method="L-BFGS-B",
             options={"maxiter": self.params.max_iterations, "ftol": 1e-7},
         )
-        weights: FloatArray = found.x.reshape(shape)
+        weights: FloatArray = found.x.reshape(shape) * scale
         return weights
 
     def _keep(
