@@ -17,6 +17,7 @@
     - UnknownPlacementError
     - UnknownKeyError
     - UnknownPolicyError
+    - UnknownExperimentError
   + InvalidRequestError         a field of a request is out of its bounds
   + InvalidEventsError          events that cannot be true; none of the batch was stored
   + ConflictError               the same key with another content
@@ -162,6 +163,12 @@ class UnknownPolicyError(NotFoundError):
     """No such version of the policy."""
 
     thing = "policy"
+
+
+class UnknownExperimentError(NotFoundError):
+    """No such experiment."""
+
+    thing = "experiment"
 
 
 class InvalidRequestError(RecsysError):

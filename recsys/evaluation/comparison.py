@@ -184,30 +184,3 @@ def _detectable(sums: FloatArray, sizes: FloatArray, confidence: float) -> float
     standard_error = np.sqrt(n_units / (n_units - 1) * (residuals**2).sum()) / sizes.sum()
     quantiles = stdtrit(n_units - 1, [(1.0 + confidence) / 2.0, _POWER])
     return float(quantiles.sum() * standard_error)
-
-
-def adjust_holm(p_values: FloatArray) -> FloatArray:
-    """Adjust p values for how many were looked at, so that any false finding at all stays improbable.
-
-    The j-th smallest of m becomes ``max_{i≤j} min(1, (m − i + 1) · p_(i))``.
-
-    Args:
-        p_values: Each 0–1, shape (m,).
-
-    Returns:
-        Adjusted values in the order given, never smaller than before.
-
-    Source:
-        Holm 1979, "A simple sequentially rejective multiple test procedure".
-
-    Example:
-        3 · .01, 2 · .02, and the last not below the one before it.
-
-        >>> adjust_holm(np.array([0.02, 0.01, 0.03]))
-        array([0.04, 0.03, 0.04])
-    """
-    order = np.argsort(p_values, kind="stable")
-    n_left = len(p_values) - np.arange(len(p_values))
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(n_left * p_values[order]), 1.0)
-    return adjusted

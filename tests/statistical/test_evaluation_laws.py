@@ -23,10 +23,11 @@ from recsys.evaluation.calibration import (
     observed_to_expected,
     reliability_curve,
 )
-from recsys.evaluation.comparison import adjust_holm, compare_paired
+from recsys.evaluation.comparison import compare_paired
 from recsys.evaluation.gains import caught_at_top
 from recsys.evaluation.intervals import Estimate, bootstrap_means, bootstrap_ratios, jackknife_coverage
 from recsys.evaluation.ranking import Hits, ndcg
+from recsys.experiments.multiplicity import Correction, adjust
 
 K = 10
 DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
@@ -206,7 +207,7 @@ def test_one_of_six_alike_models_is_called_different_one_time_in_twenty_at_most(
         units, taste = draw_units(40, rng), rng.random(40)
         values = [draw_ndcg(population, units, taste, rng) for _ in range(7)]
         found = [compare_paired(other, values[0], units, rng, n_resamples=299) for other in values[1:]]
-        return bool((adjust_holm(np.array([one.p_value for one in found])) <= 0.05).any())
+        return bool((adjust(np.array([one.p_value for one in found]), Correction.HOLM) <= 0.05).any())
 
     n = n_evaluations // 4
     assert share_of(n, 69, is_any_rejected) <= 0.05 + monte_carlo(0.05, n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.evaluation.comparison import Comparison, adjust_holm, compare_paired
+from recsys.evaluation.comparison import Comparison, compare_paired
 from recsys.evaluation.intervals import Estimate
 
 
@@ -85,14 +85,6 @@ def test_detectable_by_hand() -> None:
     # t with 3 degrees of freedom: .975 → 3.182446, .8 → .978472; SE = √(4/3 · (2.25 + .25 + .25 + 2.25)) ÷ 4
     found = compared([1, 2, 3, 4])
     assert found.detectable == pytest.approx((3.182446 + 0.978472) * (20 / 3) ** 0.5 / 4, abs=1e-6)
-
-
-def test_holm_by_hand() -> None:
-    # (5 · .004, 4 · .012, 3 · .021, 2 · .03 → not below .063, 1 · .6)
-    found = adjust_holm(np.array([0.021, 0.004, 0.6, 0.03, 0.012]))
-    assert found == pytest.approx([0.063, 0.02, 0.6, 0.063, 0.048], abs=1e-15)
-    assert adjust_holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
-    assert adjust_holm(np.zeros(0)).tolist() == []
 
 
 def test_wrong_arguments_are_named() -> None:

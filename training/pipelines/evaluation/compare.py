@@ -15,10 +15,11 @@ from orjson import JSONDecodeError
 from polars.exceptions import PolarsError
 
 from recsys.errors import ConfigError, DataError
-from recsys.evaluation.comparison import adjust_holm, compare_paired
+from recsys.evaluation.comparison import compare_paired
 from recsys.evaluation.intervals import unit_codes
 from recsys.evaluation.ranking import RANKING_METRICS
 from recsys.evaluation.report import Contrast
+from recsys.experiments.multiplicity import Correction, adjust
 from training.pipelines.evaluation.segments import DIMENSIONS
 from training.pipelines.evaluation.tables import NO_SEGMENTS, segment_columns
 from training.pipelines.evaluation.verdict import difference_words, is_shown
@@ -225,7 +226,7 @@ def _contrast(frame: pl.DataFrame, names: tuple[str, str], metric: str, run: Eva
 
 
 def _adjusted(contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:
-    adjusted = adjust_holm(np.array([one.p for one in contrasts], dtype=np.float64))
+    adjusted = adjust(np.array([one.p for one in contrasts], dtype=np.float64), Correction.HOLM)
     return tuple(replace(one, adjusted_p=float(p)) for one, p in zip(contrasts, adjusted, strict=True))
 
 

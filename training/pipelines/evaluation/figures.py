@@ -62,7 +62,7 @@ def figures_of(result: EvaluationResult) -> list[Figure]:
         drawn = draw(result)
         if drawn is not None:
             title, caption, chart = drawn
-            figures.append(Figure(title, caption, _svg(chart, f"f{number}")))
+            figures.append(Figure(title, caption, svg_of(chart, f"f{number}")))
     return figures
 
 
@@ -244,7 +244,7 @@ def segment_figures(result: EvaluationResult) -> list[Figure]:
     highest = 1.05 * float(frame.select(pl.col("high").fill_nan(None).max().fill_null(1.0)).item())
     return [
         Figure(
-            str(dimension), "", _svg(_segments(part, models, highest, _colour(result, frame)), f"s{number}")
+            str(dimension), "", svg_of(_segments(part, models, highest, _colour(result, frame)), f"s{number}")
         )
         for number, ((dimension,), part) in enumerate(frame.group_by("dimension", maintain_order=True))
     ]
@@ -287,7 +287,7 @@ def _legend() -> alt.Legend:
     )
 
 
-def _svg(chart: _Chart, prefix: str) -> Markup:
+def svg_of(chart: _Chart, prefix: str) -> Markup:
     """The chart drawn, with ids of its own: inline drawings of one page share one name space."""
     height = _HEIGHT if chart.height is alt.Undefined else chart.height
     sized = chart.properties(width=_WIDTH, height=height, autosize=alt.AutoSizeParams(type="fit"))

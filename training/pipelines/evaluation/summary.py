@@ -19,7 +19,7 @@ from recsys.evaluation.calibration import (
     observed_to_expected,
     offer_rates,
 )
-from recsys.evaluation.comparison import adjust_holm, compare_paired
+from recsys.evaluation.comparison import compare_paired
 from recsys.evaluation.intervals import (
     Estimate,
     bootstrap_means,
@@ -35,6 +35,7 @@ from recsys.evaluation.report import (
     EvaluationResult,
     Subject,
 )
+from recsys.experiments.multiplicity import Correction, adjust
 from recsys.models.base import FloatArray, IntArray
 from training.pipelines.evaluation.judge import SHARES, Forecasts, Judged
 from training.pipelines.evaluation.pooling import (
@@ -269,7 +270,7 @@ def _contrasts(
         )
         for name in others
     ]
-    adjusted = adjust_holm(np.array([one.p_value for one in found]))
+    adjusted = adjust(np.array([one.p_value for one in found]), Correction.HOLM)
     return tuple(
         Contrast(
             model=name,

@@ -1,0 +1,1 @@
+"""Experiments: who sees what, what followed, and what may be concluded."""
