@@ -7,7 +7,7 @@ import contextlib
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +20,9 @@ from recsys.errors import RecsysError
 from serving.api.routes import add_api
 from serving.portal.routes import create_router
 from serving.ports import Clock, Store
+from serving.services.analysis import Analysis
 from serving.services.commit_queue import CommitQueue
+from serving.services.experiment_guard import Guard
 from serving.services.scoring import Scoring
 from serving.services.services import Services
 from serving.settings import Settings, read_settings
@@ -30,6 +32,8 @@ from serving.web.authentication import Doorkeeper
 from serving.web.failures import install_failures
 from serving.web.limits import BodyLimit
 
+# How often it is asked whether it is time to judge the experiments; see `Guard`.
+_SECONDS_BETWEEN_GUARDS = 30.0
 # What takes effect is to be in force within a second, and looking and compiling take time too.
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -59,6 +63,8 @@ def create_app(settings: Settings, store: Store | None = None, clock: Clock | No
         commits=CommitQueue(used),
         scoring=Scoring(used, settings.bundles_dir, ZoneInfo(settings.time_zone), settings.score_cache_size),
         clock=SystemClock() if clock is None else clock,
+        bundles_dir=settings.bundles_dir,
+        analysis=Analysis(settings.database_url if store is None else None),
     )
     doorkeeper = Doorkeeper(used)
 
@@ -66,13 +72,17 @@ def create_app(settings: Settings, store: Store | None = None, clock: Clock | No
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.commits.start()
         await _look(services, doorkeeper)
-        watcher = asyncio.create_task(_watch(services, doorkeeper))
+        watchers = (
+            asyncio.create_task(_watch(services, doorkeeper)),
+            asyncio.create_task(_guard(Guard(used, services.clock, services.analysis))),
+        )
         try:
             yield
         finally:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+            for watcher in watchers:
+                watcher.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watcher
             await services.commits.close()
             if store is None:
                 used.close()
@@ -97,18 +107,29 @@ def create_app(settings: Settings, store: Store | None = None, clock: Clock | No
 async def _look(services: Services, doorkeeper: Doorkeeper) -> None:
     """See what changed outside; what fails is tried again later, and does not keep the rest from it."""
     for look in (partial(services.scoring.refresh, services.clock.now()), doorkeeper.refresh):
-        try:
-            await asyncio.to_thread(look)
-        except RecsysError as error:
-            log("refresh_failed", level=logging.WARNING, cause=str(error))
-        except Exception as error:  # noqa: BLE001 -- a look that dies would leave this worker behind for good
-            log("refresh_failed", level=logging.ERROR, error=error, cause=repr(error))
+        await _try(look)
+
+
+async def _try(look: Callable[[], None]) -> None:
+    try:
+        await asyncio.to_thread(look)
+    except RecsysError as error:
+        log("refresh_failed", level=logging.WARNING, cause=str(error))
+    except Exception as error:  # noqa: BLE001 -- a look that dies would leave this worker behind for good
+        log("refresh_failed", level=logging.ERROR, error=error, cause=repr(error))
 
 
 async def _watch(services: Services, doorkeeper: Doorkeeper) -> None:
     while True:
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         await _look(services, doorkeeper)
+
+
+async def _guard(guard: Guard) -> None:
+    """Judge the experiments beside the looks, which it would keep waiting."""
+    while True:
+        await _try(guard.look)
+        await asyncio.sleep(_SECONDS_BETWEEN_GUARDS)
 
 
 def from_environment() -> FastAPI:

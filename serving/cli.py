@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from recsys.errors import ConfigError, RecsysError
-from serving.commands import offers, policies, vip
+from serving.commands import experiments, offers, policies, vip
 from serving.commands.explain import explain
 from serving.commands.terminal import (
     JsonOption,
@@ -39,7 +39,7 @@ from serving.storage.sql import SqlStore
 
 app = typer.Typer(
     name="recsys-serve",
-    help="Serve recommendations: migrate, load, run, keys, explain, offer, policy, vip, export.",
+    help="Serve recommendations: migrate, load, run, keys, explain, offer, policy, vip, experiment, export.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,6 +50,7 @@ for _name, _commands in (
     ("offer", offers.app),
     ("policy", policies.app),
     ("vip", vip.app),
+    ("experiment", experiments.app),
 ):
     app.add_typer(_commands, name=_name)
 app.command()(explain)

@@ -1,4 +1,7 @@
-"""What people order, to be appended and never changed: policies and stops, and what of it holds when."""
+"""What people order, to be appended and never changed: policies, stops, experiments, and what of it holds.
+
+`Assignment` stands beside them: what an experiment made of one client.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,71 @@ class OfferStop:
     author: str
     effective_at: datetime
     recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentOrder:
+    """What was said of an experiment, or of the hold-out; the order of the highest number stands.
+
+    Attributes:
+        experiment_id: The experiment; `HOLDOUT_ID` = the hold-out.
+        number: 1 for the first order of this experiment, then one more each time.
+        status: ``draft``, ``running``, ``stopped`` or ``decided``; the hold-out is ``running``.
+        document: JSON of the whole `recsys.experiments.life.Standing` from here on; of the hold-out its
+            `recsys.experiments.experiment.Holdout`.
+        author: Who said it: a key_id, ``command line``, or ``guardrail`` for a stop without a person.
+        reason: Why, for people.
+        recorded_at: When it was said; it holds from then on.
+    """
+
+    experiment_id: str
+    number: int
+    status: str
+    document: str
+    author: str
+    reason: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The arm of a client in an experiment.
+
+    Attributes:
+        experiment_id: The experiment; `HOLDOUT_ID` = the hold-out.
+        client_id: The company.
+        unit_id: What was assigned: its account group, or itself; see `recsys.experiments.assignment.unit_of`.
+        arm: Name of the arm; of the hold-out ``held_out`` or ``treated``.
+        assigned_at: When it first stood.
+        triggered_at: When its lists first differed between the arms; None = they did not yet.
+        trigger_decision_id: The decision with those lists.
+        is_forced: Put into the arm by hand, and left out of every analysis.
+    """
+
+    experiment_id: str
+    client_id: str
+    unit_id: str
+    arm: str
+    assigned_at: datetime
+    triggered_at: datetime | None = None
+    trigger_decision_id: str | None = None
+    is_forced: bool = False
+
+
+def standing_orders(said: Iterable[ExperimentOrder]) -> dict[str, ExperimentOrder]:
+    """The order of each experiment that stands, by experiment_id: that of the highest number.
+
+    Clocks of machines differ, numbers do not: a stop by a clock that is slow ends an experiment all the same.
+
+    Args:
+        said: Everything that was said.
+    """
+    standing: dict[str, ExperimentOrder] = {}
+    for order in said:
+        last = standing.get(order.experiment_id)
+        if last is None or order.number > last.number:
+            standing[order.experiment_id] = order
+    return standing
 
 
 def standing_policies(said: Iterable[PolicyVersion]) -> list[PolicyVersion]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from recsys.domain import ClientId, ClientState, Event, EventType, Holding, Offer, Profile
 from recsys.errors import RecsysError
 from recsys.history import MonthFigures
-from serving.orders import OfferStop, PolicyVersion
+from serving.orders import Assignment, ExperimentOrder, OfferStop, PolicyVersion
 
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 """How far a portal's clock may go wrong before what it says cannot be true."""
@@ -37,6 +37,7 @@ class LoggedDecision:
             value, levers`` (a factor that is 1 for every candidate is left out) and the list ``refused`` of
             ``[offer_id, stage, rule]``.
         request: JSON object of what else a replay needs; see `recsys.tables`.
+        assignments: JSON list of ``[experiment_id, arm, is_triggered]``; empty = in no experiment.
 
     The other attributes are the columns of the table ``decisions``.
     """
@@ -58,6 +59,7 @@ class LoggedDecision:
     items: bytes
     candidates: bytes
     request: bytes
+    assignments: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,13 @@ class LogDecisions:
     """Append the decisions of one request; with an answer, under its request_id.
 
     Result: the `Answer` stored under that request_id (an earlier one, if a twin was faster), else None.
-    ConflictError if the request_id was used with another body.
+    ConflictError if the request_id was used with another body. An assignment that is stored already
+    stays; only its first trigger is added.
     """
 
     decisions: tuple[LoggedDecision, ...]
     answer: Answer | None = None
+    assignments: tuple[Assignment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +194,13 @@ class ContentVersion(NamedTuple):
         tables: Changes of the catalogue's tables and of the documents.
         policies: Policies and withdrawals whose moment has come.
         stops: Stops and resumptions whose moment has come.
+        experiments: Orders of experiments and of the hold-out.
     """
 
     tables: int
     policies: int
     stops: int
+    experiments: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +271,7 @@ class Store(Protocol):
         ...
 
     def content_version(self, now: datetime) -> ContentVersion:
-        """Changes whenever the catalogue or a document does, or a policy or a stop takes effect.
-
-        Cheap enough to poll.
-        """
+        """Changes with catalogue, documents, experiments, policies and stops; cheap enough to poll."""
         ...
 
     def put_policy(self, policy: PolicyVersion) -> None:
@@ -289,6 +292,26 @@ class Store(Protocol):
 
     def offer_stops(self) -> list[OfferStop]:
         """Everything that was said, in the order in which it was said."""
+        ...
+
+    def put_experiment(self, order: ExperimentOrder) -> None:
+        """Append an order; ConflictError if another one took its number: somebody was faster."""
+        ...
+
+    def experiment_orders(self) -> list[ExperimentOrder]:
+        """Everything that was said of experiments and of the hold-out, by experiment_id, then number."""
+        ...
+
+    def take_turn(self, name: str, now: datetime, every: timedelta) -> bool:
+        """Whether the caller is the one who does some work now: True for one caller in each period."""
+        ...
+
+    def client_assignments(self, client_id: ClientId) -> tuple[Assignment, ...]:
+        """The arms of a client, in one read, ordered by experiment_id."""
+        ...
+
+    def unit_assignments(self, unit_id: str) -> tuple[Assignment, ...]:
+        """The arms of a unit's clients, in one read, ordered by experiment_id, the earliest first."""
         ...
 
     def event_counts(self, event_type: EventType, since: datetime) -> dict[str, int]:
@@ -341,8 +364,10 @@ class Store(Protocol):
         """The stored texts by file name; ``dataset.toml`` says the currency."""
         ...
 
-    def read_rows(self, table: str) -> Iterator[Row]:
-        """Every row of a table contract, in key order, with the columns of the contract."""
+    def read_rows(
+        self, table: str, columns: Sequence[str] | None = None, since: datetime | None = None
+    ) -> Iterator[Row]:
+        """Rows of a contract in key order: with these columns, recorded from `since` on; None = all."""
         ...
 
     def add_key(self, key: KeyRecord) -> None:

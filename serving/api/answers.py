@@ -111,8 +111,12 @@ class RecommendationsAnswer(BaseModel):
     client_known: bool
     basis: Basis
     personalised: bool
+    held_out: bool = Field(
+        description="the client is held out, to measure: it sees business as usual; for logs, not for people"
+    )
     degraded: str | None = Field(
-        description="why a fallback was used: no_bundle, bundle_corrupt, bundle_incompatible, scoring_failed"
+        description="why a fallback was used: no_bundle, bundle_corrupt, bundle_incompatible, scoring_failed,"
+        " arm_unavailable (what an experiment's arm asks for cannot be had; what is in force decided)"
     )
     versions: VersionsAnswer
     placements: list[PlacementAnswer]

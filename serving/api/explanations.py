@@ -17,6 +17,7 @@ from serving.api.questions import ContextQuestion, Id, Instant, Question, Recomm
 from serving.services.explanation import (
     Eligibility,
     EligibilityQuery,
+    ExplainedArm,
     Explanation,
     check_eligibility,
     explain,
@@ -124,14 +125,30 @@ class ListExplanation(BaseModel):
     suppressed: list[SuppressedAnswer]
 
 
+class ArmAnswer(BaseModel):
+    """An experiment that the client is in, and the arm that decided."""
+
+    experiment_id: str = Field(description="holdout: the hold-out, whose arms are held_out and treated")
+    arm: str
+    unit_id: str = Field(description="what was assigned: the account group, or the client")
+    is_forced: bool = Field(description="put there by hand, for a test")
+    is_different: bool = Field(description="another arm would show another list now")
+    triggered_at: datetime | None = Field(description="when the lists first differed in a logged decision")
+    lacking: str | None = Field(
+        description="what the arm asks for and cannot be had: what is in force decided"
+    )
+
+
 class ExplanationsAnswer(BaseModel):
     """What the client would be shown now, and why; nothing of it is logged."""
 
     client_id: str
     client_known: bool
     personalised: bool
+    held_out: bool
     degraded: str | None
     versions: VersionsAnswer
+    assignments: list[ArmAnswer] = Field(description="the hold-out first, then in the order of their start")
     placements: list[ListExplanation]
 
 
@@ -192,9 +209,24 @@ def explanations_answer(explanation: Explanation) -> ExplanationsAnswer:
         client_id=given.client_id,
         client_known=given.is_client_known,
         personalised=given.is_personalised,
+        held_out=given.is_held_out,
         degraded=given.degraded,
         versions=VersionsAnswer.model_validate(given.versions, from_attributes=True),
+        assignments=[_arm_answer(arm) for arm in explanation.arms],
         placements=[_list_answer(shown, account, explanation) for shown, account in lists],
+    )
+
+
+def _arm_answer(explained: ExplainedArm) -> ArmAnswer:
+    enrolment = explained.enrolment
+    return ArmAnswer(
+        experiment_id=enrolment.experiment_id,
+        arm=enrolment.arm,
+        unit_id=enrolment.unit_id,
+        is_forced=enrolment.is_forced,
+        is_different=explained.is_different,
+        triggered_at=None if enrolment.kept is None else enrolment.kept.triggered_at,
+        lacking=enrolment.fault,
     )
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
+from recsys.decision.policy.policy import version_of
+from recsys.errors import ConfigError, InvalidRequestError
 from serving.api.answers import failure_answers
 from serving.api.questions import Id, Instant, Question
 from serving.orders import PolicyVersion
 from serving.services.policies import Publication, find_policy, publish_policy, withdraw_policy
+from serving.services.promotion import Evidence, InForce, Judged, judge_evidence
 from serving.services.services import Services
 from serving.services.stops import StopOrder, order_stop
 from serving.web.authentication import Right, key_id_of, needs
@@ -48,6 +52,16 @@ class StopAnswer(BaseModel):
     warnings: list[str] = Field(description="what the order does not bring about, one sentence for each")
 
 
+class OffPolicyQuestion(Question):
+    """What an off-policy evaluation says of a policy."""
+
+    figures: dict[str, Any] = Field(description="`metrics.json` of a run of `recsys-train offpolicy` on it")
+    max_loss: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="what may be lost per decision, in the run's unit"
+    )
+    override: Sentence = Field("", description="why it is published although the run speaks against it")
+
+
 class PolicyQuestion(Question):
     """A policy to publish."""
 
@@ -60,6 +74,9 @@ class PolicyQuestion(Question):
     )
     effective_at: Moment = None
     note: Sentence = Field("", description="what is new, for people")
+    off_policy: OffPolicyQuestion | None = Field(
+        None, description="left out = the note says that the policy was not evaluated"
+    )
 
 
 class WithdrawalQuestion(Question):
@@ -156,13 +173,18 @@ def _add_policies(router: APIRouter, services: Services) -> None:
         found = find_policy(services.store, version, services.clock.now())
         return PolicyTextsAnswer.model_validate(found, from_attributes=True)
 
-    @router.post("/policies", dependencies=writes, responses=failure_answers(400, 403, 413, 422, 503))
+    @router.post("/policies", dependencies=writes, responses=failure_answers(400, 403, 409, 413, 422, 503))
     def store_policy(body: PolicyQuestion, author: Author) -> PublishedAnswer:
-        """Publish a policy; one with faults is 422, names each in `details.faults`, and changes nothing."""
-        publication = Publication(author, body.note, _utc(body.effective_at))
+        """Publish a policy; one with faults is 422, names each in `details.faults`, and changes nothing.
+
+        One that earns less than the live one by `off_policy` is 409 unless `off_policy.override` says why.
+        """
         now = services.clock.now()
+        judged, doubts = _judged(services, body, author, now)
+        note = " · ".join(text for text in (body.note, judged) if text)
+        publication = Publication(author, note, _utc(body.effective_at))
         published, warnings = publish_policy(services.store, body.documents, publication, now)
-        return PublishedAnswer(**_policy_answer(published).model_dump(), warnings=list(warnings))
+        return PublishedAnswer(**_policy_answer(published).model_dump(), warnings=[*doubts, *warnings])
 
     @router.post(
         "/policies/{version}/withdraw",
@@ -177,6 +199,20 @@ def _add_policies(router: APIRouter, services: Services) -> None:
         """Call off a policy that is announced for later; what would be in force without it stays so."""
         found = withdraw_policy(services.store, version, author, services.clock.now(), body.note)
         return WithdrawnAnswer(withdrawn=[_policy_answer(each) for each in found])
+
+
+def _judged(services: Services, body: PolicyQuestion, author: str, now: datetime) -> Judged:
+    """What an off-policy run says of documents, for the note and as warnings."""
+    told = body.off_policy
+    if told is None:
+        return judge_evidence(None, version_of(body.documents), author)
+    figures = orjson.dumps(told.figures)
+    evidence = Evidence(figures, "off_policy.figures", told.max_loss, told.override)
+    in_force = InForce(services.store.policy_in_force(now), services.scoring.world.bundle_version)
+    try:
+        return judge_evidence(evidence, version_of(body.documents), author, in_force)
+    except ConfigError as error:
+        raise InvalidRequestError("off_policy", str(error)) from error
 
 
 def _policy_answer(policy: PolicyVersion) -> PolicyAnswer:

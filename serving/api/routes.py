@@ -26,6 +26,7 @@ from serving.api.answers import (
     offers_answer,
     versions_answer,
 )
+from serving.api.experiments import experiments_router
 from serving.api.explanations import explanations_router
 from serving.api.operations import operations_router
 from serving.api.questions import (
@@ -61,6 +62,7 @@ def add_api(app: FastAPI, services: Services) -> None:
     app.include_router(_data_router(services))
     app.include_router(explanations_router(services))
     app.include_router(operations_router(services))
+    app.include_router(experiments_router(services))
     app.include_router(_health_router(services))
 
 

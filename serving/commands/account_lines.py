@@ -56,6 +56,15 @@ _WORDS = MappingProxyType(
         "nothing": ("ничего не показано", "nothing is shown"),
         "refused": ("не показано", "not shown"),
         "refused_everywhere": ("не показано нигде", "shown nowhere"),
+        "held_out": (
+            "отложен, чтобы измерять: видит обычный порядок, без моделей и экспериментов",
+            "held out, to measure: sees business as usual, without models and experiments",
+        ),
+        "arm": ("эксперимент {0}: вариант {1}", "experiment {0}: arm {1}"),
+        "arm_forced": ("назначен вручную", "put there by hand"),
+        "arm_lacking": ("нет {0}, решает действующее", "{0} cannot be had, what is in force decides"),
+        "arm_different": ("другой вариант показал бы иное", "another arm would show another list"),
+        "arm_same": ("другие варианты показали бы то же", "the other arms would show the same"),
         "candidate": (
             "кандидат, {0}-й из {1} по приоритету, список короче",
             "a candidate, number {0} of {1} by priority; the list is shorter",
@@ -92,8 +101,23 @@ class Lines:
         """What the four letters stand for."""
         return self._word("legend")
 
+    def arms(self) -> Iterator[str]:
+        """The experiments whose arms decided, or that the client is held out from them."""
+        for enrolment, is_different in self._explanation.arms:
+            if enrolment.is_held_out:
+                yield self._word("held_out")
+            elif enrolment.trial is not None:
+                parts = [self._word("arm").format(enrolment.experiment_id, enrolment.arm)]
+                if enrolment.is_forced:
+                    parts.append(self._word("arm_forced"))
+                if enrolment.fault is not None:
+                    parts.append(self._word("arm_lacking").format(enrolment.fault))
+                parts.append(self._word("arm_different" if is_different else "arm_same"))
+                yield "; ".join(parts)
+
     def all(self) -> Iterator[str]:
         """Every list, and what is refused in all of them once, at the end."""
+        yield from self.arms()
         yield self.legend
         given, accounts = self._explanation.recommendation, self._explanation.accounts
         common = _common(accounts)
@@ -111,6 +135,7 @@ class Lines:
 
     def of_offer(self, offer_id: str) -> Iterator[str]:
         """Where one offer is shown and why, or what refuses it and what would help."""
+        yield from self.arms()
         yield self.legend
         yield f"{offer_id}  {self._title(offer_id)}"
         for shown, account in zip(

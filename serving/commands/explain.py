@@ -110,7 +110,7 @@ def _note_origin(explanation: Explanation, hint: str | None) -> None:
         note(hint)
     elif given.degraded == "no_bundle":
         note("no bundle: ordered by popularity")
-    elif given.degraded:
+    elif given.degraded and given.degraded != "arm_unavailable":  # the lines of the arms say it
         note(f"the bundle was not used ({given.degraded}): ordered by popularity")
 
 
@@ -130,7 +130,8 @@ def _print(explanation: Explanation, offer: str | None, language: Language) -> N
 
     lines = Lines(explanation, language)
     if offer is None and sys.stdout.isatty() and Console().width >= _TABLE_COLUMNS:
-        say(lines.legend)
+        for line in (*lines.arms(), lines.legend):
+            say(line)
         for table in lines.tables():
             say(f"\n{table.title}")
             print_table(table.header, table.rows)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recsys.errors import ConfigError
 from serving.commands.terminal import (
     AUTHOR,
     AtOption,
@@ -23,6 +25,10 @@ from serving.commands.terminal import (
 )
 from serving.orders import PolicyVersion, standing_policies
 
+if TYPE_CHECKING:
+    from serving.services.promotion import Evidence, Judged
+    from serving.storage.sql import SqlStore
+
 app = typer.Typer(help="The policy: publish, withdraw, list, show, export.", no_args_is_help=True)
 
 VersionArgument = Annotated[
@@ -32,10 +38,22 @@ VersionArgument = Annotated[
 
 
 @app.command("publish")
-def publish(
+def publish(  # noqa: PLR0913 – the parameters of the command
     folder: Annotated[Path, typer.Argument(help="Folder of the policy's documents.", metavar="DIR")],
     at: AtOption = None,
     about: Annotated[str, typer.Option("--note", help="What is new.")] = "",
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--offpolicy", help="Run of `recsys-train offpolicy` on these documents.", metavar="RUN_DIR"
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float, typer.Option(help="What may be lost per decision, in the run's unit, before it is warned of.")
+    ] = 0.0,
+    override: Annotated[
+        str, typer.Option(help="Publish although the run speaks against it: why.", metavar="REASON")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Publish a folder's documents as a version; one with faults is refused, the one in force stays."""
@@ -43,9 +61,14 @@ def publish(
     from serving.services.policies import Publication, publish_policy
 
     documents = read_documents(folder)
-    publication = Publication(AUTHOR, about, instant_of(at, zone_of_settings()), str(folder))
+    evidence = _evidence(run, max_loss, override)
+    effective_at = instant_of(at, zone_of_settings())
     with open_store() as store:
+        judged, doubts = _judged(store, evidence, documents)
+        note_kept = " · ".join(text for text in (about, judged) if text)
+        publication = Publication(AUTHOR, note_kept, effective_at, str(folder))
         published, warnings = publish_policy(store, documents, publication, datetime.now(UTC))
+    warnings = (*doubts, *warnings)
     warn(warnings)
     if as_json:
         say({**_entry(published), "warnings": warnings})
@@ -128,6 +151,31 @@ def export(
         found = find_policy(store, version, datetime.now(UTC))
     write_documents(found, out)
     note(f"policy {found.version}: {', '.join(found.documents)} written into {out}")
+
+
+def _evidence(run: Path | None, max_loss: float, override: str) -> Evidence | None:
+    """What the options say of an off-policy run."""
+    if run is None:
+        if override or max_loss:
+            raise ConfigError("--max-loss and --override speak of a run; name it with --offpolicy RUN_DIR")
+        return None
+    from serving.services.promotion import Evidence, read_run
+
+    return Evidence(read_run(run), str(run), max_loss, override)
+
+
+def _judged(store: SqlStore, evidence: Evidence | None, documents: Mapping[str, str]) -> Judged:
+    """What an off-policy run says of documents, for the note and as warnings."""
+    from recsys.decision.policy.policy import version_of
+    from serving.services.experiment_checks import served_bundle
+    from serving.services.promotion import InForce, judge_evidence
+    from serving.settings import read_settings
+
+    in_force = InForce()
+    if evidence is not None:
+        policy = store.policy_in_force(datetime.now(UTC))
+        in_force = InForce(policy, served_bundle(read_settings({}).bundles_dir))
+    return judge_evidence(evidence, version_of(documents), AUTHOR, in_force)
 
 
 def _standing(

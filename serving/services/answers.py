@@ -49,7 +49,7 @@ async def answer(services: Services, query: Query, key: RequestKey | None) -> by
     kept = None
     if key is not None:
         kept = Answer(key.request_id, key.digest, body, prepared.decisions[0].occurred_at)
-    stored = await services.commits.submit(LogDecisions(prepared.decisions, kept))
+    stored = await services.commits.submit(LogDecisions(prepared.decisions, kept, prepared.assignments))
     return stored.body if isinstance(stored, Answer) else body
 
 
@@ -72,6 +72,7 @@ def write_answer(recommendation: Recommendation, key: RequestKey | None = None) 
             "client_known": recommendation.is_client_known,
             "basis": recommendation.basis,
             "personalised": recommendation.is_personalised,
+            "held_out": recommendation.is_held_out,
             "degraded": recommendation.degraded,
             "versions": recommendation.versions,
             "placements": [

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from recsys.config import nearest_name
 from recsys.data.state import present
 from recsys.decision.account import Account, Accountant, Suppressed
-from recsys.decision.decide import decide, judge
+from recsys.decision.decide import judge
 from recsys.decision.engine import Engine
 from recsys.decision.policy.engagement import RuleSpec
 from recsys.decision.refusals import RefusalStage
@@ -17,16 +18,31 @@ from recsys.decision.rulebook import NO_RULE
 from recsys.decision.situation import Situation
 from recsys.decision.volume import period_of
 from recsys.domain import Change, ClientState, Language, Price, Profile
-from recsys.errors import InvalidRequestError, UnknownOfferError
+from recsys.errors import InvalidRequestError, RecsysError, UnknownOfferError
 from recsys.history import History
 from recsys.texts import refusal_text
 from serving.ports import MAX_CLOCK_SKEW
-from serving.services.recommend import sight, situation_of, write_down
+from serving.services.arms import InArms, decide_in_arms
+from serving.services.recommend import write_down
 from serving.services.recommendation import Query, Recommendation
 from serving.services.services import Services
+from serving.services.sighting import Decided, decide_together, sight, sight_all, situation_of
+from serving.services.trials import Enrolment
 from serving.services.world import World
 
 _HARD_STAGES = (RefusalStage.AVAILABILITY, RefusalStage.ELIGIBILITY)
+
+
+class ExplainedArm(NamedTuple):
+    """An experiment that a client is in.
+
+    Attributes:
+        enrolment: The arm, and what is stored of it.
+        is_different: Whether another arm would show another list now; of the hold-out always so.
+    """
+
+    enrolment: Enrolment
+    is_different: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +53,13 @@ class Explanation:
         recommendation: What the client would be shown now; it is logged nowhere.
         accounts: One for each of its lists.
         world: The policy and the catalogue behind it.
+        arms: The experiments that the client is in, the hold-out first: what they say decided.
     """
 
     recommendation: Recommendation
     accounts: tuple[Account, ...]
     world: World
+    arms: tuple[ExplainedArm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +105,33 @@ async def explain(services: Services, query: Query) -> Explanation:
         UnknownPlacementError: A placement does not exist.
         InvalidRequestError: A list is longer than its placement allows.
     """
-    sighted = await sight(services, query)
-    situation = situation_of(services, query, sighted)
-    engine = sighted.world.engine
-    decision = decide(situation, sighted.scored.estimate, engine)
-    accountant = Accountant(situation, engine, query.language)
+    found = await _decide(services, query)
+    sighted, situation, decision = found.decided
+    accountant = Accountant(situation, sighted.world.engine, query.language)
     return Explanation(
-        recommendation=write_down(services, query, sighted, decision),
+        recommendation=write_down(services, sighted, decision),
         accounts=tuple([accountant.account(slate) for slate in decision.slates]),
         world=sighted.world,
+        arms=tuple(
+            [
+                ExplainedArm(enrolment, any(differs))
+                for enrolment, differs in zip(found.enrolments, found.differs, strict=True)
+            ]
+        ),
     )
+
+
+async def _decide(services: Services, query: Query) -> InArms:
+    world = services.scoring.world
+    sighted = await sight_all(services, world, [query])
+    found: Sequence[InArms | Decided | RecsysError]
+    if world.trials is None:
+        found = decide_together(services, sighted)
+    else:
+        found = decide_in_arms(services, world.trials, [query], sighted)
+    if isinstance(found[0], RecsysError):
+        raise found[0]
+    return found[0] if isinstance(found[0], InArms) else InArms(found[0], ())
 
 
 async def check_eligibility(services: Services, wanted: EligibilityQuery) -> tuple[Eligibility, ...]:
@@ -120,12 +155,13 @@ async def check_eligibility(services: Services, wanted: EligibilityQuery) -> tup
         raise InvalidRequestError("at", f"{at.isoformat()} lies in the past; leave it out for now")
     state = _uncontacted(present(sighted.state, at))
     engine = sighted.world.engine
+    used_up = services.scoring.used_up_caps(sighted.world)
     still_used_up = frozenset(
         cap.id
         for cap in engine.policy.engagement.volume_caps
-        if cap.id in services.scoring.used_up_caps and at < period_of(cap.per, sighted.now, engine.zone)[1]
+        if cap.id in used_up and at < period_of(cap.per, sighted.now, engine.zone)[1]
     )
-    situation = situation_of(services, query, sighted)
+    situation = situation_of(services, sighted)
     restrictions = replace(situation.restrictions, used_up_caps=still_used_up)
     situation = replace(situation, state=state, now=at, restrictions=restrictions)
     positions = _positions(sighted.world, wanted.offer_ids)

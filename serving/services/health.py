@@ -70,6 +70,7 @@ def check_readiness(services: Services) -> Readiness:
     faults = tuple(_faults(scoring.policy_fault, looked_seconds_ago))
     try:
         world = scoring.world
+        faults = (*faults, *(() if world.trials is None else world.trials.faults))
         is_database_ready = services.store.is_ready()
         sources = _freshness(services) if is_database_ready else ()
     except StoreUnavailableError:

@@ -188,16 +188,16 @@ def readable_policy(store: Store, wanted: PolicyVersion, now: datetime) -> Polic
     Returns:
         None where no policy that has taken effect can be read.
     """
-    found = _read(wanted)
+    found = read_published(wanted)
     if found is not None:
         return found
     effective = [each for each in standing_policies(store.policies()) if each.effective_at <= now]
     # each version once, in the order of its last appearance
     earlier = {each.version: each for each in reversed(effective) if each.version != wanted.version}
-    return next((policy for each in earlier.values() if (policy := _read(each)) is not None), None)
+    return next((policy for each in earlier.values() if (policy := read_published(each)) is not None), None)
 
 
-def _read(published: PolicyVersion) -> Policy | None:
+def read_published(published: PolicyVersion) -> Policy | None:
     """A published policy; None where this program cannot read it, or not all of it."""
     unknown = sorted(set(published.documents) - set(POLICY_DOCUMENTS))
     try:

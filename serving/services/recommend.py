@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from recsys.data.state import present
-from recsys.decision.availability import Restrictions
-from recsys.decision.decide import Decision, Slate, Slot, decide_all, list_refusals
+from recsys.decision.decide import Decision, Slate, Slot, list_refusals
 from recsys.decision.explain import Explainer
-from recsys.decision.situation import Ask, Situation
 from recsys.domain import Change, ClientState, LegalForm, Profile, Size
-from recsys.errors import InvalidRequestError, RecsysError, UnknownPlacementError
 from recsys.models.base import Evidence
 from serving.ports import LogDecisions
+from serving.services.arms import InArms, decide_in_arms, new_assignments, with_assignments
 from serving.services.decision_log import log_rows
 from serving.services.recommendation import (
     Item,
@@ -27,6 +24,7 @@ from serving.services.recommendation import (
     Versions,
 )
 from serving.services.services import Services
+from serving.services.sighting import Decided, Sighted, decide_together, sight_all
 from serving.services.world import Scored, World
 
 _DIGITS = 8
@@ -43,91 +41,8 @@ async def recommend(services: Services, query: Query) -> Recommendation:
         StoreUnavailableError: The decision could not be logged, so it is not given.
     """
     prepared = await prepare(services, query)
-    await services.commits.submit(LogDecisions(prepared.decisions))
+    await services.commits.submit(LogDecisions(prepared.decisions, assignments=prepared.assignments))
     return prepared.recommendation
-
-
-@dataclass(frozen=True, slots=True)
-class Sighted:
-    """A client as a request finds it.
-
-    Attributes:
-        world: What all requests share, in the version of this one.
-        now: The moment of the request.
-        state: The client's state at that moment; of an unknown client an empty one, with the profile that
-            the request tells.
-        is_known: Whether anything of the client is stored.
-        scored: What the models say.
-        degraded: Why a fallback says it; None when none does.
-    """
-
-    world: World
-    now: datetime
-    state: ClientState
-    is_known: bool
-    scored: Scored
-    degraded: str | None
-
-
-async def sight(services: Services, query: Query) -> Sighted:
-    """Read a client and score it."""
-    [sighted] = await _sight_all(services, [query])
-    return sighted
-
-
-async def _sight_all(services: Services, queries: Sequence[Query]) -> list[Sighted]:
-    """Read clients and score them, in one world at one moment."""
-    world, read = services.scoring.world, services.store.client_state
-    found = await services.read(lambda asked: [read(query.client_id) for query in asked], queries)
-    now = services.clock.now()
-    states = [_state_of(query, stored, now) for query, stored in zip(queries, found, strict=True)]
-    # a profile that came with the request makes a state that is stored nowhere
-    are_stored = [
-        stored is not None and (stored.profile is not None or query.profile is None)
-        for query, stored in zip(queries, found, strict=True)
-    ]
-    scored = services.scoring.score_all(world, states, now, are_stored)
-    return [
-        Sighted(
-            world,
-            now,
-            state,
-            is_known=stored is not None and (stored.profile is not None or bool(stored.holdings)),
-            scored=one,
-            degraded=degraded,
-        )
-        for state, stored, (one, degraded) in zip(states, found, scored, strict=True)
-    ]
-
-
-def _state_of(query: Query, stored: ClientState | None, now: datetime) -> ClientState:
-    state = ClientState(query.client_id) if stored is None else present(stored, now)
-    if state.profile is None and query.profile is not None:
-        return replace(state, profile=query.profile)
-    return state
-
-
-def situation_of(services: Services, query: Query, sighted: Sighted) -> Situation:
-    """The moment of a decision, as the funnel reads it.
-
-    Raises:
-        UnknownPlacementError: A placement does not exist; the text names those that do.
-        InvalidRequestError: A list is longer than its placement allows, or asked for twice.
-    """
-    return Situation(
-        sighted.state,
-        sighted.now,
-        _asks(sighted.world, query),
-        query.excluded,
-        query.channel,
-        query.language,
-        query.member_id,
-        query.role,
-        Restrictions(
-            used_up_caps=frozenset(services.scoring.used_up_caps),
-            spending_limit_minor=query.spending_limit_minor,
-        ),
-    )
 
 
 async def prepare(services: Services, query: Query) -> Prepared:
@@ -137,40 +52,40 @@ async def prepare(services: Services, query: Query) -> Prepared:
 
 async def _prepare_all(services: Services, queries: Sequence[Query]) -> list[Prepared | Exception]:
     """Decide for each query; one that asks for what there is not gets its own error."""
-    asked: list[tuple[Query, Sighted, Situation | RecsysError]] = []
-    for query, sighted in zip(queries, await _sight_all(services, queries), strict=True):
-        asked.append((query, sighted, _situation_or_fault(services, query, sighted)))
-    situations = [situation for _, _, situation in asked if isinstance(situation, Situation)]
-    estimates = [
-        sighted.scored.estimate for _, sighted, situation in asked if isinstance(situation, Situation)
-    ]
-    decisions = iter(decide_all(situations, estimates, asked[0][1].world.engine))
+    world = services.scoring.world
+    sighted = await sight_all(services, world, queries)
+    if world.trials is not None:
+        return [
+            _written_in_arms(services, one) if isinstance(one, InArms) else one
+            for one in decide_in_arms(services, world.trials, queries, sighted)
+        ]
     return [
-        _written(services, query, sighted, situation, next(decisions))
-        if isinstance(situation, Situation)
-        else situation
-        for query, sighted, situation in asked
+        _written(services, one) if isinstance(one, Decided) else one
+        for one in decide_together(services, sighted)
     ]
 
 
-def _situation_or_fault(services: Services, query: Query, sighted: Sighted) -> Situation | RecsysError:
-    try:
-        return situation_of(services, query, sighted)
-    except RecsysError as error:
-        return error
-
-
-def _written(
-    services: Services, query: Query, sighted: Sighted, situation: Situation, decision: Decision
-) -> Prepared:
-    recommendation = write_down(services, query, sighted, decision)
+def _written(services: Services, decided: Decided) -> Prepared:
+    sighted, situation, decision = decided
+    recommendation = write_down(services, sighted, decision)
     estimate, engine = sighted.scored.estimate, sighted.world.engine
-    return Prepared(recommendation, log_rows(query, situation, recommendation, decision, estimate, engine))
+    rows = log_rows(sighted.query, situation, recommendation, decision, estimate, engine)
+    return Prepared(recommendation, rows)
 
 
-def write_down(services: Services, query: Query, sighted: Sighted, decision: Decision) -> Recommendation:
+def _written_in_arms(services: Services, found: InArms) -> Prepared:
+    written = _written(services, found.decided)
+    return replace(
+        written,
+        decisions=with_assignments(written.decisions, found),
+        assignments=new_assignments(written.decisions, found),
+    )
+
+
+def write_down(services: Services, sighted: Sighted, decision: Decision) -> Recommendation:
     """A decision with titles, prices, probabilities and reasons."""
     world, state, estimate = sighted.world, sighted.state, sighted.scored.estimate
+    query = sighted.query
     evidence = services.scoring.evidence(
         world, sighted.scored, state, [slot.position for slate in decision.slates for slot in slate.slots]
     )
@@ -187,11 +102,12 @@ def write_down(services: Services, query: Query, sighted: Sighted, decision: Dec
         versions=Versions(
             world.policy_version,
             world.catalogue.version,
-            None if sighted.degraded else world.bundle_version,
+            None if estimate.target is None else world.bundle_version,
             state.version,
         ),
         valid_until=decision.valid_until,
         lists=tuple([writer.write(slate, sighted.now) for slate in decision.slates]),
+        is_held_out=sighted.is_held_out,
     )
 
 
@@ -212,7 +128,7 @@ class _Writer:
         self._has_target = scored.estimate.target is not None
         self._evidence = evidence
         self._is_explained = query.is_explained
-        self._texts = world.catalogue.texts[query.language]
+        self._texts = world.texts[query.language]
         self._prices = world.catalogue.prices(profile.region, profile.size)
         self._explainer = Explainer(
             world.catalogue,
@@ -259,21 +175,3 @@ def new_decision_id(now: datetime) -> str:
         12 hexadecimal digits of milliseconds since 1970, then 80 random bits.
     """
     return f"{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"
-
-
-def _asks(world: World, query: Query) -> tuple[Ask, ...]:
-    asks, placements = [], world.engine.placements
-    for index, wanted in enumerate(query.lists):
-        placement = placements.get(wanted.placement_id)
-        if placement is None:
-            raise UnknownPlacementError(wanted.placement_id, f"known: {', '.join(placements)}")
-        k = placement.k if wanted.k is None else wanted.k
-        if not 1 <= k <= placement.max_k:
-            raise InvalidRequestError(
-                f"placements.{index}.k",
-                f"{k} is out of bounds; placement {placement.placement_id!r} shows 1 to {placement.max_k}",
-            )
-        asks.append(Ask(placement.placement_id, k))
-    if len({ask.placement_id for ask in asks}) < len(asks):
-        raise InvalidRequestError("placements", "a placement stands twice; ask for each once")
-    return tuple(asks)

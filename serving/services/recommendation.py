@@ -10,6 +10,7 @@ from recsys.decision.catalogue import OfferText
 from recsys.decision.explain import Reason
 from recsys.decision.refusals import Refusal
 from recsys.domain import Basis, Change, ClientId, Language, Price, Profile, Target
+from serving.orders import Assignment
 from serving.ports import LoggedDecision
 
 
@@ -127,6 +128,7 @@ class Recommendation:
         versions: What it was made with.
         valid_until: Until then the same question gets the same draws.
         lists: One for each list wanted, in that order.
+        is_held_out: Whether the client is held out from all that is measured: it sees business as usual.
     """
 
     client_id: ClientId
@@ -139,6 +141,7 @@ class Recommendation:
     versions: Versions
     valid_until: datetime
     lists: tuple[RecommendedList, ...]
+    is_held_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,9 @@ class Prepared:
     Attributes:
         recommendation: The answer.
         decisions: The rows of the decision log, one for each list.
+        assignments: What is to be stored with them of experiments; of what is stored already nothing.
     """
 
     recommendation: Recommendation
     decisions: tuple[LoggedDecision, ...]
+    assignments: tuple[Assignment, ...] = ()

@@ -12,6 +12,7 @@ from recsys.bundle import Bundle, load_bundle, newest_bundle
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.engine import Engine
 from recsys.decision.policy.policy import Policy
+from recsys.decision.volume import Tally
 from recsys.domain import ClientState
 from recsys.errors import (
     BundleError,
@@ -23,6 +24,7 @@ from recsys.errors import (
 from recsys.models.base import Evidence
 from serving.ports import ContentVersion, Store
 from serving.services.policies import readable_policy
+from serving.services.variants import Variants
 from serving.services.world import Ranking, Scored, World, build_ranking, build_world
 from serving.telemetry import log
 
@@ -30,6 +32,7 @@ NO_BUNDLE = "no_bundle"
 BUNDLE_CORRUPT = "bundle_corrupt"
 BUNDLE_INCOMPATIBLE = "bundle_incompatible"
 SCORING_FAILED = "scoring_failed"
+_NOTHING: frozenset[str] = frozenset()
 
 
 class Scoring:
@@ -45,7 +48,6 @@ class Scoring:
         is_logging: Whether decisions are logged, so that the catalogues they are made with are to be kept.
 
     Attributes:
-        used_up_caps: Volume caps that were used up at the last look: id → when the period ends.
         policy_fault: One sentence on the policy that should be in force and cannot be read; None = well.
         looked_at: When `refresh` last saw everything; None = never.
     """
@@ -70,7 +72,8 @@ class Scoring:
         self._refusal = ""
         self._world: World | None = None
         self._cache_size = cache_size
-        self.used_up_caps: Mapping[str, datetime] = {}
+        self._variants = Variants(store, bundles_dir, cache_size)
+        self._used_up: dict[str, frozenset[str]] = {}
         self.policy_fault: str | None = None
         self.looked_at: datetime | None = None
 
@@ -88,11 +91,9 @@ class Scoring:
             )
         return self._world
 
-    def score(
-        self, world: World, state: ClientState, now: datetime, *, is_stored: bool
-    ) -> tuple[Scored, str | None]:
-        """As `score_all`, of one client."""
-        return self.score_all(world, [state], now, [is_stored])[0]
+    def used_up_caps(self, world: World) -> frozenset[str]:
+        """Volume caps of that world's policy that were used up at the last look."""
+        return self._used_up.get(world.policy_version, _NOTHING)
 
     def score_all(
         self, world: World, states: Sequence[ClientState], now: datetime, are_stored: Sequence[bool]
@@ -171,9 +172,15 @@ class Scoring:
         self._read_newest_bundle()
         version = self._store.content_version(now)
         world = self._world
-        if world is None or world.content_version != version or not self._has_bundle_of(world):
-            self._world = world = self._build(version, now)
-        self.used_up_caps = self._count_volumes(world, now)
+        if (
+            world is None
+            or world.content_version != version
+            or not self._has_bundle_of(world)
+            or self._variants.has_arrivals()
+        ):
+            world = self._build(version, now)
+        self._used_up.update(self._count_volumes(world, now))
+        self._world = world
         self.looked_at = now
 
     def _build(self, version: ContentVersion, now: datetime) -> World:
@@ -186,6 +193,7 @@ class Scoring:
         catalogue = CompiledCatalogue(source.offers, source.version)
         engine = Engine(catalogue, self._policy, self._zone)
         world = build_world(self._store, version, engine, self._ranking(version, catalogue))
+        world = replace(world, trials=self._variants.trials(world, now))
         log(
             "world_changed",
             content=version,
@@ -193,6 +201,7 @@ class Scoring:
             policy=world.policy_version,
             degraded=world.ranking.degraded,
             n_offers=len(world.catalogue),
+            n_experiments=0 if world.trials is None else len(world.trials.running),
         )
         return world
 
@@ -239,12 +248,17 @@ class Scoring:
         self.policy_fault = None if is_wanted else f"{fault}; {found.version} is in use"
         return True
 
-    def _count_volumes(self, world: World, now: datetime) -> Mapping[str, datetime]:
-        counts = {
-            tally: self._store.event_counts(tally.event_type, tally.since)
-            for tally in world.volume_caps.tallies(now)
-        }
-        return world.volume_caps.used_up(counts, now)
+    def _count_volumes(self, world: World, now: datetime) -> dict[str, frozenset[str]]:
+        """The caps that are used up, by version of the policy whose they are."""
+        counts: dict[Tally, Mapping[str, int]] = {}
+        used_up: dict[str, frozenset[str]] = {}
+        others = () if world.trials is None else world.trials.policies
+        for engine, caps in ((world.engine, world.volume_caps), *others):
+            for tally in caps.tallies(now):
+                if tally not in counts:
+                    counts[tally] = self._store.event_counts(tally.event_type, tally.since)
+            used_up[engine.policy.version] = frozenset(caps.used_up(counts, now))
+        return used_up
 
     def _read_newest_bundle(self) -> None:
         """Load the newest bundle unless it was looked at before."""

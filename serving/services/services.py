@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from serving.ports import Clock, Store
+from serving.services.analysis import Analysis
 from serving.services.commit_queue import CommitQueue
 from serving.services.recommendation import Prepared, Query
 from serving.services.rounds import Rounds
@@ -32,6 +34,8 @@ class Services:
         scoring: Models, catalogue and placements in force.
         clock: The time.
         rounds: Gathers the requests for recommendations that arrive together.
+        bundles_dir: Folder of the bundles that an experiment may name; None = none is known.
+        analysis: Figures of experiments.
     """
 
     store: Store
@@ -39,6 +43,8 @@ class Services:
     scoring: Scoring
     clock: Clock
     rounds: Rounds[Query, Prepared] = field(default_factory=Rounds)
+    bundles_dir: Path | None = None
+    analysis: Analysis = field(default_factory=Analysis)
 
     async def read(self, query: Callable[[Argument], Value], argument: Argument) -> Value:
         """Run a read of the store: at once when it is embedded, else in a thread."""

@@ -6,20 +6,24 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recsys.bundle import Bundle
 from recsys.decision.arbitration import Alignment, Estimate, fallback_estimate, rank
-from recsys.decision.catalogue import CompiledCatalogue
+from recsys.decision.catalogue import CompiledCatalogue, OfferText
 from recsys.decision.engine import Engine
 from recsys.decision.volume import VolumeCaps
-from recsys.domain import Basis, ClientId, ClientState, HoldingsKind
+from recsys.domain import Basis, ClientId, ClientState, HoldingsKind, Language
 from recsys.features.builder import FeatureBuilder
 from recsys.models.base import ClientBatch, Evidence
 from recsys.models.popularity import popular_evidence
 from recsys.models.recommender import scoring_moment
 from serving.ports import ContentVersion, Store
+
+if TYPE_CHECKING:  # experiments are made of worlds
+    from serving.services.trials import Trials
 
 _NO_CURRENCY = "XXX"
 
@@ -169,12 +173,15 @@ class World:
     """One consistent version of everything that is shared by requests.
 
     Attributes:
-        content_version: The store's mark of catalogue, policy and stops.
+        content_version: The store's mark of catalogue, policy, stops and experiments.
         engine: The policy in force, compiled with the catalogue.
         volume_caps: The policy's caps over all clients.
         currency: ISO code of every price; None when the data names none.
         holdings: What a holding is in this data.
         ranking: What orders the offers.
+        texts: What is shown of the offers, by position.
+        trials: The experiments that run beside it, and the hold-out; None = nothing of the kind.
+        base: Of the world of an experiment's arm what is in force; None of what is in force itself.
     """
 
     content_version: ContentVersion
@@ -183,6 +190,9 @@ class World:
     currency: str | None
     holdings: HoldingsKind
     ranking: Ranking
+    texts: Mapping[Language, tuple[OfferText, ...]]
+    trials: Trials | None = None
+    base: World | None = None
 
     @property
     def catalogue(self) -> CompiledCatalogue:
@@ -257,4 +267,5 @@ def build_world(
         currency=None if currency == _NO_CURRENCY else currency,
         holdings=HoldingsKind(meta.get("holdings", HoldingsKind.SUBSCRIPTIONS)),
         ranking=ranking,
+        texts=engine.catalogue.texts,
     )

@@ -13,8 +13,9 @@ from pydantic import TypeAdapter
 
 from recsys.data.offers import offers_from_rows
 from recsys.domain import Offer
+from recsys.errors import ConflictError
 from recsys.tables import OFFER_PRICES, OFFER_RELATIONS, OFFERS, Table
-from serving.orders import OfferStop, PolicyVersion
+from serving.orders import ExperimentOrder, OfferStop, PolicyVersion
 from serving.ports import Catalogue, Row
 
 
@@ -72,6 +73,18 @@ def policy_row(policy: PolicyVersion) -> dict[str, Any]:
 def policy_from_row(row: Mapping[str, Any]) -> PolicyVersion:
     """The opposite of `policy_row`."""
     return PolicyVersion(**{**row, "documents": orjson.loads(row["documents"])})
+
+
+def order_from_row(row: Mapping[str, Any]) -> ExperimentOrder:
+    """The order of a row of ``experiments``; one that came without a reason has an empty one."""
+    return ExperimentOrder(**{**row, "reason": row["reason"] or ""})
+
+
+def changed_meanwhile(order: ExperimentOrder) -> ConflictError:
+    """The error of an order whose number is taken."""
+    return ConflictError(
+        f"experiment {order.experiment_id!r} was changed by somebody meanwhile; look at it and say it again"
+    )
 
 
 def _latest(table: Table, rows: Iterable[Row]) -> list[Row]:

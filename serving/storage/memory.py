@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from threading import RLock
 from typing import Any
 
 from recsys.data.state import apply_events, put_months
@@ -37,21 +36,23 @@ from serving.ports import (
 )
 from serving.storage import content, folding, rules
 from serving.storage.memory_content import MemoryContent
+from serving.storage.memory_experiments import MemoryExperiments
 from serving.storage.schema import stored_key, version_column
 
 _CATALOGUE_TABLES = ("offers", "offer_relations", "offer_prices")
 
 
-class MemoryStore(MemoryContent):
+class MemoryStore(MemoryContent, MemoryExperiments):
     """A `serving.ports.Store` of dicts; nothing outlives the process."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._lock = RLock()
+        MemoryContent.__init__(self)
+        MemoryExperiments.__init__(self)
         self._states: dict[str, ClientState] = {}
         self._answers: dict[str, Answer] = {}
         # Rows by stored key (missing parts of a key as ""), for each table of the contract.
         self._tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {table.name: {} for table in TABLES}
+        self._tables.update(experiments=self._orders, assignments=self._assignments)
         self._impressions: set[tuple[str, int]] = set()
         self._loads: dict[str, SourceAge] = {}
 
@@ -127,6 +128,8 @@ class MemoryStore(MemoryContent):
             raise ConflictError("the id was used before with another content: decision_id")
         for decision in write.decisions:
             self._tables["decisions"][decision.decision_id,] = rules.decision_row(decision)
+        for assignment in write.assignments:
+            self.keep_assignment(rules.assignment_row(assignment))
         if answer is not None:
             self._answers[answer.request_id] = answer
         return answer
@@ -226,8 +229,8 @@ class MemoryStore(MemoryContent):
 
     def content_version(self, now: datetime) -> ContentVersion:
         """See `serving.ports.Store`."""
-        n_in_effect = [content.n_in_effect(said, now) for said in (self._policies, self._stops)]
-        return ContentVersion(self._n_changes, *n_in_effect)
+        n_policies, n_stops = (content.n_in_effect(said, now) for said in (self._policies, self._stops))
+        return ContentVersion(self._n_changes, n_policies, n_stops, len(self._orders))
 
     def source_ages(self) -> list[SourceAge]:
         """See `serving.ports.Store`."""
@@ -295,17 +298,20 @@ class MemoryStore(MemoryContent):
                 n_changed += self._keep(before, folding.rebuild_state(before, rows, instant)) is not before
         return n_changed
 
-    def read_rows(self, table: str) -> Iterator[Row]:
+    def read_rows(
+        self, table: str, columns: Sequence[str] | None = None, since: datetime | None = None
+    ) -> Iterator[Row]:
         """See `serving.ports.Store`."""
         contract = table_named(table)
-        if contract is DECISION_ITEMS:
-            for row in self.read_rows("decisions"):
-                items = self._tables["decisions"][row["decision_id"],]["items"]
-                yield from rules.items_of(row["decision_id"], items)
-            return
-        stored = self._tables[table]
+        wanted = columns or contract.column_names
+        stored = self._tables["decisions" if contract is DECISION_ITEMS else table]
         for place in sorted(stored):
-            yield {name: stored[place][name] for name in contract.column_names}
+            row = stored[place]
+            if since is not None and row["recorded_at"] < since:
+                continue
+            is_list = contract is DECISION_ITEMS
+            for each in rules.items_of(row["decision_id"], row["items"]) if is_list else (row,):
+                yield {name: each[name] for name in wanted}
 
     def _with_showing(self, event: Row) -> dict[str, Any]:
         """A row of ``events`` with placement and member of its decision."""
@@ -323,6 +329,10 @@ class MemoryStore(MemoryContent):
             place = (row["decision_id"],)
             full = {**_complete_row(contract, row), "items": "[]"}
             self._tables["decisions"].setdefault(place, full)
+        elif contract.name == "experiments":
+            self.keep_order(_complete_row(contract, row))
+        elif contract.name == "assignments":
+            self.keep_assignment(_complete_row(contract, row))
         else:
             self._put_row(contract, row)
 

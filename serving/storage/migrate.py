@@ -47,7 +47,9 @@ def _move(connection: sa.Connection, revision: str) -> str | None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    if revision == NOTHING:
+    present = MigrationContext.configure(connection).get_current_revision()
+    # Revisions are numbered, so that an older one is a smaller text.
+    if revision == NOTHING or (revision != NEWEST and present is not None and revision < present):
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)

@@ -7,12 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 
+from recsys.tables import ASSIGNMENTS as ASSIGNMENTS_TABLE
 from recsys.tables import DECISION_ITEMS, TABLES, Table
 from serving.storage import schema
 from serving.storage.dialects import Database, Insert
 from serving.storage.schema import (
     ANSWERS,
     API_KEYS,
+    ASSIGNMENTS,
     CATALOGUES,
     CLIENT_STATE,
     CLIENTS,
@@ -21,6 +23,7 @@ from serving.storage.schema import (
     DECISIONS,
     DOCUMENTS,
     EVENTS,
+    EXPERIMENTS,
     HOLDINGS,
     IS_CAPPED,
     LOADS,
@@ -28,6 +31,7 @@ from serving.storage.schema import (
     OFFER_STOPS,
     OFFERS,
     POLICIES,
+    TURNS,
 )
 from serving.storage.statements import Statement
 
@@ -51,6 +55,7 @@ class Queries:
         self.clients = ClientQueries(database)
         self.log = LogQueries(database)
         self.content = ContentQueries(database)
+        self.experiments = ExperimentQueries(database)
         self.tables = TableQueries(database)
         # SQLite has one writer at a time, which needs no row locks.
         self.has_row_locks = not database.is_embedded
@@ -240,6 +245,36 @@ class ContentQueries:
         self.schema_revision = built(select(_ALEMBIC_VERSION.c.version_num))
 
 
+class ExperimentQueries:
+    """What was ordered of experiments, the arms of clients, and whose turn it is to judge them."""
+
+    def __init__(self, database: Database) -> None:
+        def built(clause: sa.SelectBase | sa.UpdateBase) -> Statement:
+            return Statement(clause, database)
+
+        self.add = built(_insert(database, EXPERIMENTS))
+        self.orders = built(select(EXPERIMENTS).order_by(EXPERIMENTS.c.experiment_id, EXPERIMENTS.c.number))
+        turn = _insert(database, TURNS)
+        self.take_turn = built(
+            turn.on_conflict_do_update(
+                index_elements=[TURNS.c.name],
+                set_={"taken_at": turn.excluded.taken_at},
+                where=TURNS.c.taken_at <= bindparam("free_at", type_=TURNS.c.taken_at.type),
+            )
+        )
+        self.put_assignment = built(_upsert(database, ASSIGNMENTS_TABLE))
+        self.client_assignments = built(
+            select(ASSIGNMENTS)
+            .where(ASSIGNMENTS.c.client_id == bindparam("client_id"))
+            .order_by(ASSIGNMENTS.c.experiment_id)
+        )
+        self.unit_assignments = built(
+            select(ASSIGNMENTS)
+            .where(ASSIGNMENTS.c.unit_id == bindparam("unit_id"))
+            .order_by(ASSIGNMENTS.c.experiment_id, ASSIGNMENTS.c.assigned_at, ASSIGNMENTS.c.client_id)
+        )
+
+
 class TableQueries:
     """Upserts, deletes and reads of whole contract tables, by table name."""
 
@@ -289,20 +324,27 @@ def _is_standing(policies: sa.Table) -> sa.ColumnElement[bool]:
 
 
 def _content_versions() -> sa.SelectBase:
-    """How often each content was changed, and for how many policies and stops the moment has come."""
+    """How often each content was changed, and how many orders there are, or have taken effect."""
     in_effect: list[Any] = [
         select(sa.literal_column(f"'{table.name}'").label("name"), sa.func.count().label("version")).where(
             table.c.effective_at <= bindparam("now")
         )
         for table in (POLICIES, OFFER_STOPS)
     ]
+    experiments: Any = select(
+        sa.literal_column("'experiments'").label("name"), sa.func.count().label("version")
+    ).select_from(EXPERIMENTS)
     changes = select(CONTENT_VERSIONS.c.name, CONTENT_VERSIONS.c.version)
-    return sa.union_all(changes, *in_effect).order_by("name")
+    return sa.union_all(changes, *in_effect, experiments).order_by("name")
 
 
 def _insert(database: Database, table: sa.Table) -> Insert:
     return database.insert(table).values(
-        {column.name: bindparam(column.name) for column in table.columns if column.name != "number"}
+        {
+            column.name: bindparam(column.name)
+            for column in table.columns
+            if column is not table.autoincrement_column
+        }
     )
 
 
@@ -319,12 +361,25 @@ def _replacing(database: Database, table: sa.Table) -> Insert:
 def _upsert(database: Database, table: Table) -> Insert:
     stored = CONTRACT[table.name]
     statement = database.insert(stored).values({name: bindparam(name) for name in table.column_names})
+    if table is ASSIGNMENTS_TABLE:
+        return _adding_trigger(statement)
     replaced = {
         name: statement.excluded[name] for name in table.column_names if name not in schema.stored_key(table)
     }
     if schema.version_column(table) is None or not replaced:
         return statement.on_conflict_do_nothing()
     return statement.on_conflict_do_update(index_elements=schema.conflict_target(table), set_=replaced)
+
+
+def _adding_trigger(statement: Insert) -> Insert:
+    """An assignment that is stored stays as it is; only its first trigger is added."""
+    told = statement.excluded
+    added = ("triggered_at", "trigger_decision_id", "recorded_at")
+    return statement.on_conflict_do_update(
+        index_elements=[ASSIGNMENTS.c.experiment_id, ASSIGNMENTS.c.client_id],
+        set_={name: told[name] for name in added},
+        where=ASSIGNMENTS.c.triggered_at.is_(None) & told.triggered_at.is_not(None),
+    )
 
 
 def _delete(table: Table) -> sa.Delete:

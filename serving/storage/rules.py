@@ -18,6 +18,7 @@ from recsys.domain import (
 )
 from recsys.errors import ConflictError, EventFault, InvalidEventsError
 from recsys.history import MonthFigures
+from serving.orders import Assignment
 from serving.ports import (
     MAX_CLOCK_SKEW,
     HoldingChange,
@@ -291,7 +292,19 @@ def decision_row(decision: LoggedDecision) -> dict[str, Any]:
         "items": decision.items.decode(),
         "candidates": decision.candidates.decode(),
         "request": decision.request.decode(),
+        "assignments": None if decision.assignments in (b"", b"[]") else decision.assignments.decode(),
     }
+
+
+def assignment_row(assignment: Assignment) -> dict[str, Any]:
+    """The row of ``assignments``."""
+    return {**asdict(assignment), "recorded_at": assignment.triggered_at or assignment.assigned_at}
+
+
+def assignment_from_row(row: Mapping[str, Any]) -> Assignment:
+    """The opposite of `assignment_row`; one that came without saying so is not forced."""
+    told = {name: value for name, value in row.items() if name != "recorded_at"}
+    return Assignment(**{**told, "is_forced": bool(row["is_forced"])})
 
 
 def merge_items(items: str | bytes, rows: Iterable[Mapping[str, Any]]) -> str:

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from recsys.tables import DECISION_ITEMS, TABLES, Column, ColumnType, Table, table_named
 from serving.storage.types import Instant, Texts, exact_text, id_text
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The newest migration; `Store.is_ready` compares the database with it."""
 
-_FACTS = ("decisions", "events")
+_FACTS = ("decisions", "events", "experiments", "assignments")
 _BIG = sa.BigInteger
 
 
@@ -99,12 +99,17 @@ HOLDINGS = CONTRACT["holdings"]
 MONTHS = CONTRACT["client_months"]
 DECISIONS = CONTRACT["decisions"]
 EVENTS = CONTRACT["events"]
+EXPERIMENTS = CONTRACT["experiments"]
+ASSIGNMENTS = CONTRACT["assignments"]
 
 DECISIONS.append_column(sa.Column("items", sa.Text, nullable=False, server_default=sa.text("'[]'")))
 
 sa.Index("uq_offer_prices", *conflict_target(table_named("offer_prices")), unique=True)
 sa.Index("ix_holdings_client_id", HOLDINGS.c.client_id)
 sa.Index("ix_decisions_client_id", DECISIONS.c.client_id, DECISIONS.c.occurred_at)
+
+sa.Index("ix_assignments_client_id", ASSIGNMENTS.c.client_id)
+sa.Index("ix_assignments_unit_id", ASSIGNMENTS.c.unit_id, ASSIGNMENTS.c.experiment_id)
 
 _IS_IMPRESSION = EVENTS.c.event_type == sa.literal_column("'impression'")
 sa.Index(
@@ -198,6 +203,13 @@ CONTENT_VERSIONS = sa.Table(
     METADATA,
     sa.Column("name", id_text(), primary_key=True),
     sa.Column("version", _BIG, nullable=False),
+)
+# Work that one of all the workers does; `taken_at` is when it was last begun.
+TURNS = sa.Table(
+    "turns",
+    METADATA,
+    sa.Column("name", id_text(), primary_key=True),
+    sa.Column("taken_at", Instant, nullable=False),
 )
 API_KEYS = sa.Table(
     "api_keys",

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Lock, local
 from typing import Any, TypeVar
 
 from recsys.data.state_json import state_from_json
 from recsys.domain import ClientId, ClientState, EventType
 from recsys.errors import RecsysError, StoreUnavailableError, UnknownKeyError
-from recsys.tables import DECISION_ITEMS
-from serving.orders import OfferStop, PolicyVersion, stops_in_force
+from recsys.tables import DECISION_ITEMS, table_named
+from serving.orders import Assignment, ExperimentOrder, OfferStop, PolicyVersion, stops_in_force
 from serving.ports import (
     Answer,
     Catalogue,
@@ -30,7 +30,7 @@ from serving.ports import (
 from serving.storage import content, loading, rules
 from serving.storage.dialects import REFUSALS, Cursor, Database, TransientError, open_database, refusal
 from serving.storage.queries import Queries
-from serving.storage.schema import SCHEMA_REVISION
+from serving.storage.schema import CONTRACT, DECISIONS, SCHEMA_REVISION
 from serving.storage.statements import Statement
 from serving.storage.writes import answer_of, do_all, do_one_by_one
 
@@ -114,6 +114,16 @@ class SqlStore:
             row["offer_id"]: row["n_events"] for row in self._rows(self._queries.log.event_counts, values)
         }
 
+    def client_assignments(self, client_id: ClientId) -> tuple[Assignment, ...]:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.experiments.client_assignments, {"client_id": client_id})
+        return tuple(rules.assignment_from_row(row) for row in rows)
+
+    def unit_assignments(self, unit_id: str) -> tuple[Assignment, ...]:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.experiments.unit_assignments, {"unit_id": unit_id})
+        return tuple(rules.assignment_from_row(row) for row in rows)
+
     # Content
 
     def catalogue(self, now: datetime) -> Catalogue:
@@ -138,7 +148,8 @@ class SqlStore:
         rows = self._rows(self._queries.content.content_versions, {"now": now})
         found = {row["name"]: row["version"] for row in rows}
         n_policies, n_stops = found.pop("policies"), found.pop("offer_stops")
-        return ContentVersion(sum(found.values()), n_policies, n_stops)
+        n_experiments = found.pop("experiments")
+        return ContentVersion(sum(found.values()), n_policies, n_stops, n_experiments)
 
     def put_policy(self, policy: PolicyVersion) -> None:
         """See `serving.ports.Store`."""
@@ -162,6 +173,22 @@ class SqlStore:
     def offer_stops(self) -> list[OfferStop]:
         """See `serving.ports.Store`."""
         return [OfferStop(**row) for row in self._rows(self._queries.content.stops, {})]
+
+    def put_experiment(self, order: ExperimentOrder) -> None:
+        """See `serving.ports.Store`."""
+        try:
+            self._transact(lambda cursor: self._queries.experiments.add.run(cursor, asdict(order)))
+        except REFUSALS as error:
+            raise content.changed_meanwhile(order) from error
+
+    def experiment_orders(self) -> list[ExperimentOrder]:
+        """See `serving.ports.Store`."""
+        return [content.order_from_row(row) for row in self._rows(self._queries.experiments.orders, {})]
+
+    def take_turn(self, name: str, now: datetime, every: timedelta) -> bool:
+        """See `serving.ports.Store`."""
+        values = {"name": name, "taken_at": now, "free_at": now - every}
+        return self._transact(lambda cursor: self._queries.experiments.take_turn.run(cursor, values)) == 1
 
     def put_documents(self, documents: Mapping[str, str]) -> None:
         """See `serving.ports.Store`."""
@@ -209,19 +236,29 @@ class SqlStore:
     def _rebuild(self, client_ids: Sequence[str], as_of: datetime) -> int:
         return self._transact(lambda cursor: loading.rebuild_states(cursor, self._queries, client_ids, as_of))
 
-    def read_rows(self, table: str) -> Iterator[Row]:
+    def read_rows(
+        self, table: str, columns: Sequence[str] | None = None, since: datetime | None = None
+    ) -> Iterator[Row]:
         """See `serving.ports.Store`."""
         rows, options = self._queries.tables.rows[table], {"yield_per": _ROWS_AT_ONCE}
+        is_list = table == DECISION_ITEMS.name
+        stored = DECISIONS if is_list else CONTRACT[table]
+        wanted = columns or table_named(table).column_names
+        if columns is not None and not is_list:
+            rows = rows.with_only_columns(*(stored.c[name] for name in columns))
+        if since is not None:
+            rows = rows.where(stored.c.recorded_at >= since)
         with (
             self._database.explaining(),
             self._database.streaming() as connection,
             connection.execute(rows, execution_options=options) as found,
         ):
-            for row in found.mappings():
-                if table == DECISION_ITEMS.name:
-                    yield from rules.items_of(row["decision_id"], row["items"])
+            for row in found:
+                if is_list:
+                    for item in rules.items_of(*row):
+                        yield {name: item[name] for name in wanted}
                 else:
-                    yield dict(row)
+                    yield dict(zip(wanted, row, strict=True))
 
     # Keys
 

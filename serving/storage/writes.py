@@ -132,6 +132,7 @@ class _Transaction:
         self._cursor = cursor
         self._queries = queries
         self._decisions: list[dict[str, Any]] = []
+        self._assignments: list[dict[str, Any]] = []
 
     def attempt(self, write: Write) -> Result:
         """The write's result, or the error that refuses it; every check comes before the first change."""
@@ -151,9 +152,12 @@ class _Transaction:
             return error
 
     def flush(self) -> None:
-        """Store the gathered decisions."""
+        """Store the gathered decisions, and the arms they were made in."""
         self._queries.log.add_decision.run_many(self._cursor, self._decisions)
-        self._decisions = []
+        # In one order everywhere, so that no two transactions wait for each other.
+        self._assignments.sort(key=lambda row: (row["experiment_id"], row["client_id"]))
+        self._queries.experiments.put_assignment.run_many(self._cursor, self._assignments)
+        self._decisions, self._assignments = [], []
 
     def _log(self, write: LogDecisions) -> Answer | None:
         answer = write.answer
@@ -162,6 +166,7 @@ class _Transaction:
             if earlier is not None:
                 return earlier
         self._decisions.extend(rules.decision_row(decision) for decision in write.decisions)
+        self._assignments.extend(rules.assignment_row(assignment) for assignment in write.assignments)
         return answer
 
     def _claim(self, answer: Answer) -> Answer | None:

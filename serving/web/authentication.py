@@ -29,16 +29,35 @@ class Right(StrEnum):
     READ_POLICIES = "read_policies"
     PUBLISH_POLICIES = "publish_policies"
     STOP_OFFERS = "stop_offers"
+    READ_EXPERIMENTS = "read_experiments"
+    STOP_EXPERIMENTS = "stop_experiments"
+    RUN_EXPERIMENTS = "run_experiments"
 
 
 RIGHTS = MappingProxyType(
     {
         Role.PORTAL: frozenset({Right.RECOMMEND, Right.WRITE_EVENTS, Right.WRITE_CLIENTS, Right.READ}),
         Role.MARKETER: frozenset(
-            {Right.READ, Right.READ_POLICIES, Right.PUBLISH_POLICIES, Right.STOP_OFFERS}
+            {
+                Right.READ,
+                Right.READ_POLICIES,
+                Right.PUBLISH_POLICIES,
+                Right.STOP_OFFERS,
+                Right.READ_EXPERIMENTS,
+                Right.STOP_EXPERIMENTS,
+                Right.RUN_EXPERIMENTS,
+            }
         ),
-        Role.ANALYST: frozenset({Right.READ, Right.READ_POLICIES}),
-        Role.DUTY: frozenset({Right.READ, Right.READ_POLICIES, Right.STOP_OFFERS}),
+        Role.ANALYST: frozenset({Right.READ, Right.READ_POLICIES, Right.READ_EXPERIMENTS}),
+        Role.DUTY: frozenset(
+            {
+                Right.READ,
+                Right.READ_POLICIES,
+                Right.STOP_OFFERS,
+                Right.READ_EXPERIMENTS,
+                Right.STOP_EXPERIMENTS,
+            }
+        ),
         Role.ADMIN: frozenset(Right),
     }
 )

@@ -60,6 +60,7 @@ FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
         errors.UnknownPlacementError: Failure(404, "unknown_placement"),
         errors.UnknownKeyError: Failure(404, "unknown_key"),
         errors.UnknownPolicyError: Failure(404, "unknown_policy"),
+        errors.UnknownExperimentError: Failure(404, "unknown_experiment"),
         errors.InvalidRequestError: Failure(422, "invalid_request"),
         errors.InvalidEventsError: Failure(422, "invalid_events"),
         errors.ConflictError: Failure(409, "conflict"),
@@ -163,7 +164,8 @@ def _invalid(error: RequestValidationError | ValidationError) -> Response:
 
 def _plain(message: str) -> str:
     """A sentence without Python's words."""
-    return message.replace("Tuple should", "List should").replace("valid tuple", "valid list")
+    told = message.removeprefix("Value error, ")
+    return told.replace("Tuple should", "List should").replace("valid tuple", "valid list")
 
 
 def _path(place: tuple[int | str, ...]) -> str:

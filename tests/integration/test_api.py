@@ -1051,7 +1051,7 @@ def test_a_fault_of_the_program_is_500_without_its_inside(
         def fail(_: object) -> None:
             raise RuntimeError("secret detail")
 
-        monkeypatch.setattr("serving.services.recommend.decide_all", lambda *_: fail(0))
+        monkeypatch.setattr("serving.services.sighting.decide_all", lambda *_: fail(0))
         body = {"client_id": "c-1", "placements": [{"placement_id": "home"}]}
         response = portal.ask("POST", "/v1/recommendations", json=body)
         failure(response, 500, "internal")

@@ -1,4 +1,4 @@
-"""Some hundred decisions over HTTP, each made again from what is stored: same items and probabilities."""
+"""Some hundred decisions over HTTP, of two arms, each made again from what is stored."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ from recsys.decision.policy.read import policy_from_documents, read_documents
 from recsys.decision.rulebook import NO_RULE
 from recsys.decision.situation import Ask, Situation
 from recsys.domain import ClientId, ClientState, Language, Profile
+from recsys.experiments.experiment import Experiment, Status
+from recsys.experiments.life import Standing
 from serving.app import create_app
-from serving.orders import OfferStop, PolicyVersion
+from serving.orders import ExperimentOrder, OfferStop, PolicyVersion
 from serving.ports import Role
 from serving.security.keys import new_key
 from serving.services.load import LoadOptions, load
@@ -83,7 +85,10 @@ def told(tmp_path_factory: pytest.TempPathFactory, root_dir: Path) -> Iterator[T
     simulate(demo, demo / "worlds" / "small.toml", folder / "data", n_clients=60, n_months=4, seed=7)
     ends_at = pl.read_parquet(folder / "data" / "holdings.parquet")["recorded_at"].max()
     assert isinstance(ends_at, datetime)
-    bundle = fit(str(folder / "data"), "ease", f"{ends_at:%Y-%m-%d}", folder / "bundles", seed=1).path
+    as_of, bundles = f"{ends_at:%Y-%m-%d}", folder / "bundles"
+    paths = [
+        fit(str(folder / "data"), recipe, as_of, bundles, seed=1).path for recipe in ("popularity", "ease")
+    ]
     url = f"sqlite:///{folder / 'audit.db'}"
     migrate(url)
     store = SqlStore(url)
@@ -93,10 +98,37 @@ def told(tmp_path_factory: pytest.TempPathFactory, root_dir: Path) -> Iterator[T
     documents["engagement.yaml"] = documents["engagement.yaml"].replace(daily, once)
     del documents["examples.yaml"]
     store.put_policy(PolicyVersion(version_of(documents), documents, ends_at, ends_at, "test"))
-    settings = Settings(bundles_dir=folder / "bundles", time_zone="Europe/Moscow")
+    versions = {load_bundle(path).version: path for path in paths}
+    order_experiment(store, documents, next(iter(versions)), ends_at)
+    settings = Settings(bundles_dir=bundles, time_zone="Europe/Moscow")
     states = make_decisions(store, settings, documents, ends_at)
-    yield Told(store, {load_bundle(bundle).version: bundle}, states)
+    yield Told(store, versions, states)
     store.close()
+
+
+def order_experiment(
+    store: SqlStore, documents: Mapping[str, str], bundle_version: str, at: datetime
+) -> None:
+    """Another policy together with other models, against what is in force."""
+    arbitration = documents["arbitration.yaml"].replace("cap: 5", "cap: 2")
+    other = {**documents, "arbitration.yaml": arbitration}
+    store.put_policy(PolicyVersion(version_of(other), other, at - timedelta(days=1), at, "test"))
+    arms = [
+        {"name": "control", "weight": 0.6},
+        {
+            "name": "other",
+            "weight": 0.4,
+            "policy_version": version_of(other),
+            "bundle_version": bundle_version,
+        },
+    ]
+    primary = {"name": "taken", "measure": "activations"}
+    texts = {"title": "t", "hypothesis": "h", "owner": "o", "minimum_effect": 0.1, "primary": primary}
+    experiment = Experiment.model_validate({"experiment_id": "audited", "arms": arms, **texts})
+    standing = Standing(experiment=experiment, status=Status.RUNNING, started_at=at)
+    store.put_experiment(
+        ExperimentOrder("audited", 1, Status.RUNNING, standing.model_dump_json(), "test", "", at)
+    )
 
 
 def make_decisions(
@@ -269,7 +301,12 @@ def test_the_log_holds_what_a_replay_is_to_be_tried_on(told: Told) -> None:
     """Chance, caps, another policy, another catalogue, strangers: else the test above would say little."""
     auditor = Auditor(told)
     rows = list(auditor.rows.values())
-    assert len({row["policy_version"] for row in rows}) == 2
+    assert len({row["policy_version"] for row in rows}) == 3
+    assert len({row["bundle_version"] for row in rows}) == 2
+    arms = [orjson.loads(row["assignments"])[0][1] if row["assignments"] else None for row in rows]
+    assert min(arms.count("control"), arms.count("other")) > len(rows) / 5
+    used = {(arm, row["bundle_version"]) for arm, row in zip(arms, rows, strict=True) if arm}
+    assert len(used) == 2, "each arm has its models"
     assert len({row["catalogue_version"] for row in rows}) == 2
     assert {row["degraded"] for row in rows} == {None}
     requests = [orjson.loads(row["request"]) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +17,11 @@ from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from recsys.decision.policy.policy import version_of
+from recsys.experiments.experiment import Experiment, Holdout, Status
+from recsys.experiments.life import Standing
 from serving.app import create_app
 from serving.cli import app as commands
-from serving.orders import PolicyVersion
+from serving.orders import ExperimentOrder, PolicyVersion
 from serving.ports import Role, Store
 from serving.security.keys import new_key
 from serving.settings import Settings
@@ -336,6 +339,39 @@ def test_one_offer_is_explained_by_itself() -> None:
     assert "applicability/recorders-record" in told("nobody", "--offer", "crm", "--role", "employee").stdout
     assert "pinned to this place" in told("c-1", "--offer", "bank", "--placement", "partners").stdout
     assert "client nobody is unknown" in told("nobody", "--offer", "pbx").stderr
+
+
+def put_order(experiment_id: str, document: str) -> None:
+    store = SqlStore(os.environ["RECSYS_DATABASE_URL"])
+    store.put_experiment(ExperimentOrder(experiment_id, 1, "running", document, "test", "", THEN))
+    store.close()
+
+
+@pytest.mark.usefixtures("stored")
+def test_the_terminal_names_the_arms_that_decided() -> None:
+    arms = [
+        {"name": "control", "weight": 0.5},
+        {"name": "titled", "weight": 0.25, "texts": {"disk": {"ru": "Диск", "en": "Never lose a file"}}},
+        {"name": "other", "weight": 0.25, "bundle_version": "no-such"},
+    ]
+    document = {"experiment_id": "titles", "arms": arms, "minimum_effect": 0.1}
+    document |= dict.fromkeys(("title", "hypothesis", "owner"), "x")
+    document["primary"] = {"name": "taken", "measure": "activations"}
+    document["forced"] = {"c-1": "titled", "c-2": "other"}
+    experiment = Experiment.model_validate(document)
+    standing = Standing(experiment=experiment, status=Status.RUNNING, started_at=THEN)
+    put_order("titles", standing.model_dump_json())
+    titled = told("c-1", "--placement", "home").stdout
+    assert titled.startswith(
+        "experiment titles: arm titled; put there by hand; another arm would show another list\npriority = "
+    )
+    assert "disk  Never lose a file: new; priority" in titled
+    russian = told("c-2", "--offer", "disk", "--language", "ru").stdout
+    assert "эксперимент titles: вариант other; назначен вручную; нет bundle no-such, решает" in russian
+    put_order("holdout", Holdout(share=0.5).model_dump_json())
+    said = [told(f"c-{number}", "--placement", "home").stdout for number in range(1, 9)]
+    n_held_out = sum(each.startswith("held out, to measure: sees business as usual") for each in said)
+    assert 1 <= n_held_out <= 7
 
 
 def test_nothing_is_made_of_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from recsys.decision.policy.policy import version_of
 from recsys.domain import ClientId, Profile
 from serving.app import create_app
 from serving.ports import PutClient, Role
@@ -147,9 +148,32 @@ class TestStops:
 
 
 class TestPolicies:
+    def test_an_off_policy_run_is_judged_as_on_the_command_line(self, desk: Desk) -> None:
+        figures = {
+            "subject": {"policy": version_of(TEN)},
+            "unit": "activations",
+            "difference": {"value": -2.0, "low": -3.0, "high": -1.0},
+            "gate": {"says": True, "why": []},
+        }
+        body: dict[str, Any] = {"documents": TEN, "off_policy": {"figures": figures}}
+        blocked = desk.ask(Role.MARKETER, "POST", "/v1/policies", json=body)
+        assert (blocked.status_code, "earns less" in blocked.text) == (409, True)
+        body["off_policy"]["override"] = "the law wants it"
+        published = desk.ask(Role.MARKETER, "POST", "/v1/policies", json=body).json()
+        assert "the law wants it" in published["note"]
+        assert len(published["warnings"]) == 1
+        for wrong in ({}, {**figures, "subject": {"policy": "other"}}):
+            refused = desk.ask(
+                Role.MARKETER,
+                "POST",
+                "/v1/policies",
+                json={"documents": TEN, "off_policy": {"figures": wrong}},
+            )
+            assert (refused.status_code, "off_policy" in refused.text) == (422, True)
+
     def test_a_published_policy_is_in_force_and_can_be_read(self, desk: Desk) -> None:
         assert desk.ask(Role.ANALYST, "GET", "/v1/policies").json() == {"in_force": None, "policies": []}
-        body = {"documents": TEN, "note": "longer lists"}
+        body: dict[str, Any] = {"documents": TEN, "note": "longer lists"}
         published = desk.ask(Role.MARKETER, "POST", "/v1/policies", json=body)
         assert published.status_code == 200, published.text
         version = published.json()["version"]
@@ -158,7 +182,10 @@ class TestPolicies:
         listed = desk.ask(Role.ANALYST, "GET", "/v1/policies").json()
         assert listed["in_force"] == version
         (entry,) = listed["policies"]
-        assert (entry["author"], entry["note"]) == (desk.key_ids[Role.MARKETER], "longer lists")
+        assert (entry["author"], entry["note"]) == (
+            desk.key_ids[Role.MARKETER],
+            "longer lists · not evaluated off-policy",
+        )
         assert entry["documents"] == ["placements.yaml"]
         read = desk.ask(Role.ANALYST, "GET", f"/v1/policies/{version[:8]}")
         assert read.json()["documents"] == TEN

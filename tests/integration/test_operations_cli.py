@@ -111,8 +111,8 @@ def test_policies_are_published_listed_shown_and_exported(serve: Serve, data: Pa
     announced = json.loads(serve("policy", "publish", folder, "--at", "2199-01-01", "--json").stdout)
     entries = json.loads(serve("policy", "list", "--json").stdout)["policies"]
     assert [(each["version"], each["is_in_force"], each["note"]) for each in entries] == [
-        (first, True, "VIP"),
-        (announced["version"], False, ""),
+        (first, True, "VIP · not evaluated off-policy"),
+        (announced["version"], False, "not evaluated off-policy"),
     ]
     assert "announced" in serve("policy", "list").stdout
     assert "# рублей" in serve("policy", "show").stdout

@@ -56,7 +56,7 @@ def serve(database_url: str) -> Serve:
 
 
 def test_migrate_says_the_schema(serve: Serve) -> None:
-    assert json.loads(serve("migrate", "--json").stdout) == {"revision": "0003"}
+    assert json.loads(serve("migrate", "--json").stdout) == {"revision": "0004"}
     assert serve("migrate").returncode == 0
 
 
