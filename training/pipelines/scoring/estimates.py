@@ -69,19 +69,23 @@ class Estimates:
         self._alignment = Alignment(catalogue, self.recommender.offers)
         self._features = FeatureBuilder(catalogue.offers, bundle.population)
 
-    def of(self, states: Sequence[ClientState], now: datetime) -> Scored:
+    def of(self, states: Sequence[ClientState], now: datetime | Sequence[datetime]) -> Scored:
         """Score clients; one who switched profiling off is scored as a server scores it.
 
         That is as a client nothing is known of, at the moment as of which the models were fitted.
 
         Args:
             states: The clients, ≥1.
-            now: The moment of the decision, aware.
+            now: The moment of the decision, aware; or that of each client's.
         """
         is_allowed = [is_profiling_allowed(state) for state in states]
         known = [state if allowed else _NOBODY for state, allowed in zip(states, is_allowed, strict=True)]
-        present, of_nobody = scoring_moment(now), scoring_moment(self._fitted_at)
-        moments = [present if allowed else of_nobody for allowed in is_allowed]
+        nows = [now] * len(states) if isinstance(now, datetime) else now
+        of_nobody = scoring_moment(self._fitted_at)
+        moments = [
+            scoring_moment(each) if allowed else of_nobody
+            for each, allowed in zip(nows, is_allowed, strict=True)
+        ]
         batch = ClientBatch.from_states(known, self.recommender.offers, moments, self._features)
         prediction, alignment = self.recommender.predict(batch), self._alignment
         estimates = []

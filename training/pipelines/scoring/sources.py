@@ -78,7 +78,7 @@ class Sources:
             pl.lit(self.as_of).alias("at")
         )
         with collector_paused():
-            return tuple(replay(_narrowed(self.dataset, moments.select("client_id")), moments))
+            return tuple(replay(narrowed(self.dataset, moments.select("client_id")), moments))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def decided_for(
     ]
 
 
-def _narrowed(dataset: Dataset, clients: pl.DataFrame) -> Dataset:
+def narrowed(dataset: Dataset, clients: pl.DataFrame) -> Dataset:
     """The rows of some clients; a replay reads every row it is given."""
     tables = {
         name: frame.join(clients, on="client_id", how="semi", maintain_order="left")
