@@ -10,11 +10,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 from rich.console import Console
 
 from recsys.domain import Change, Language
 from recsys.errors import RecsysError
+from training.pipelines.offpolicy.command import offpolicy
 
 app = typer.Typer(
     name="recsys-train",
@@ -31,6 +33,7 @@ policy_app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(policy_app, name="policy")
+app.command()(offpolicy)
 
 DataOption = Annotated[
     str, typer.Option("--data", help="Folder of Parquet or CSV tables, or a database URL.", metavar="DIR|URL")
@@ -49,6 +52,7 @@ class PublicData(StrEnum):
 
     ONLINE_RETAIL = "online-retail"
     GOV_SITE_SERVICES = "gov-site-services"
+    OPEN_BANDIT = "open-bandit"
 
 
 @app.command()
@@ -77,6 +81,8 @@ def prepare(
     """Turn a public data set into the canonical tables."""
     if dataset is PublicData.ONLINE_RETAIL:
         from training.prepare.online_retail import prepare as run
+    elif dataset is PublicData.OPEN_BANDIT:
+        from training.prepare.open_bandit import prepare as run
     else:
         from training.prepare.gov_site_services import prepare as run
     _say(str(run(source, out)))
@@ -283,6 +289,27 @@ def score(
         data, bundle, policy, out, as_of=as_of, placements=_split(placement or ""), k=k, language=language
     )
     _say(summary.to_json()) if as_json else Console().print(render_score(summary, out))
+
+
+@app.command()
+def experiment(
+    data: DataOption,
+    experiment_id: Annotated[str, typer.Option("--experiment", help="Id of the experiment, or holdout.")],
+    out: OutOption,
+    as_of: MomentOption = None,
+    language: Annotated[Language, typer.Option(help="Language of the report.")] = Language.EN,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what an experiment shows: verdict, table, metrics.json and report.html."""
+    from training.pipelines.experiments.experiment import run_experiment as run
+    from training.pipelines.experiments.terminal import render_results
+
+    results = run(data, experiment_id, out, as_of=as_of, language=language)
+    if as_json:
+        _say(orjson.dumps(results.as_json()))
+        return
+    Console().print(render_results(results, language.value))
+    _say(f"report: {out / 'report.html'}")
 
 
 @policy_app.command("check")
