@@ -14,7 +14,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from recsys.evaluation.calibration import calibration_error, calibration_line, log_losses, reliability_curve
-from recsys.evaluation.comparison import adjust_holm, compare_paired
+from recsys.evaluation.comparison import compare_paired
+from recsys.experiments.multiplicity import Correction, adjust
 
 N_PAIRS = 2000
 
@@ -70,7 +71,7 @@ def test_line_with_clustered_errors_of_statsmodels() -> None:
 
 
 def test_holm_of_statsmodels() -> None:
-    found = adjust_holm(np.array([0.021, 0.004, 0.6, 0.03, 0.012]))
+    found = adjust(np.array([0.021, 0.004, 0.6, 0.03, 0.012]), Correction.HOLM)
     assert found == pytest.approx([0.063, 0.02, 0.6, 0.063, 0.048], abs=1e-9)
 
 

@@ -102,7 +102,7 @@ ROWS: Mapping[str, list[dict[str, object]]] = {
 def card() -> Card:
     tables = {
         table.name: conform(pl.DataFrame(ROWS[table.name]), table)
-        if ROWS[table.name]
+        if ROWS.get(table.name)
         else pl.DataFrame(schema=dict.fromkeys(table.column_names, pl.String))
         for table in TABLES
     }
