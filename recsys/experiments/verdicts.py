@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from recsys.decision.conditions.sentences import days_text
 from recsys.experiments.inference import Cause
 from recsys.experiments.randomisation import Randomisation
 from recsys.experiments.results import (
@@ -181,10 +182,10 @@ def _nobody(results: Results) -> tuple[Text, Text] | None:
     if n_open:
         return (
             Text(
-                f"Сказать нельзя: окно в {results.window_days} дней не закрылось ни у одного из"
-                f" {number_text(n_open, 0, 'ru')} клиентов.",
-                f"Cannot tell: the window of {results.window_days} days is not over for any of the"
-                f" {n_open:,} clients.",
+                f"Сказать нельзя: окно в {days_text(results.window_days, is_english=False)} не закрылось"
+                f" ни у одного из {number_text(n_open, 0, 'ru')} клиентов.",
+                f"Cannot tell: the window of {days_text(results.window_days, is_english=True)} is not over"
+                f" for any of the {n_open:,} clients.",
             ),
             CAUSES[Cause.NO_UNITS.value][1],
         )

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from recsys.data.dataset import Dataset, DatasetMeta
 from recsys.data.write import write_dataset
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from recsys.experiments.experiment import Holdout, Status, read_experiment
 from recsys.experiments.life import Standing
 from recsys.simulation.catalogue import read_catalogue
@@ -191,3 +191,10 @@ def test_data_without_experiments_say_so(data: Path, tmp_path: Path) -> None:
         (folder / f"{name}.parquet").write_bytes((data / f"{name}.parquet").read_bytes())
     with pytest.raises(DataError, match="has no table 'experiments'"):
         run_experiment(str(folder), "short", tmp_path / "o", as_of=(START + timedelta(days=60)).isoformat())
+
+
+@pytest.mark.parametrize("as_of", ["2030-01-01", "0001-01-01"])
+def test_time_that_nobody_watched_is_no_result(data: Path, tmp_path: Path, as_of: str) -> None:
+    with pytest.raises(ConfigError, match="--as-of"):
+        run_experiment(str(data), "short", tmp_path / "out", as_of=as_of)
+    assert not (tmp_path / "out").exists()

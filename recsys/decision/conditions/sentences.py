@@ -198,7 +198,7 @@ class _Teller:
         if condition.n_events is not None:
             events = condition.n_events
             many, _ = EVENTS[events.type][self._is_english]
-            days = _days(events.within_days, is_english=self._is_english)
+            days = days_text(events.within_days, is_english=self._is_english)
             return self._word("n_events").format(many, self._of_offers(events.offers), days)
         if condition.days_since_event is not None:
             latest = condition.days_since_event
@@ -257,11 +257,11 @@ class _Teller:
         return _WORDS[word][self._is_english]
 
 
-def _days(n: int, *, is_english: bool) -> str:
+def days_text(n: int, *, is_english: bool) -> str:
     """A number of days.
 
     Example:
-        >>> [_days(n, is_english=False) for n in (1, 3, 11, 22)]
+        >>> [days_text(n, is_english=False) for n in (1, 3, 11, 22)]
         ['1 день', '3 дня', '11 дней', '22 дня']
     """
     if is_english:

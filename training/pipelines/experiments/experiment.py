@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -74,12 +74,19 @@ def run_experiment(
 
 
 def _moment(dataset: Dataset, as_of: str | None) -> datetime:
+    end_at = end_of_data(dataset).astimezone(UTC)
     if as_of is None:
-        return end_of_data(dataset).astimezone(UTC)
+        return end_at
     try:
-        return parse_as_of(as_of, dataset.meta.time_zone)
-    except ValueError as error:
+        moment = parse_as_of(as_of, dataset.meta.time_zone)
+    except (ValueError, OverflowError) as error:
         raise ConfigError(f"--as-of: {error}") from None
+    if moment > end_at + timedelta(days=1):
+        raise ConfigError(
+            f"--as-of: the data end on {end_at:%Y-%m-%d}, and what clients did until {as_of} is not known;"
+            " name an earlier day"
+        )
+    return moment
 
 
 def standing_of(dataset: Dataset, experiment_id: str, now: datetime) -> Standing:
