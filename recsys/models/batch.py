@@ -82,7 +82,7 @@ class ClientBatch:
         n_offers: Number of offers of the index.
         ages: Days from the start of each holding (of several of one offer, the last; for purchases the last
             purchase) to the client's moment, ≥0, shape (n_holdings,); zeros where no moment is known.
-        figures: How large each client is, NaN = unknown, shape (n_clients, 7); see `figures_of`.
+        figures: How large each client is, NaN = unknown, shape (n_clients, 2); see `figures_of`.
         states: The clients' states, empty where only the arrays are known.
         moments: When each client is looked at, aware; empty where nobody said.
         features: Reads states at their moments as numbers; None where there is no catalogue.
@@ -140,11 +140,9 @@ class ClientBatch:
             traits=tuple([traits_of(state.profile) for state in states]),
             n_offers=len(offers),
             ages=np.maximum(ages, 0.0) if moments else np.zeros(len(columns)),
-            figures=np.array(
-                [figures_of(state, now) for state, now in zip(states, moments, strict=True)]
-            ).reshape(-1, N_FIGURES)
-            if moments
-            else _no_ages(),
+            figures=np.array([figures_of(state.profile) for state in states], dtype=np.float64).reshape(
+                -1, N_FIGURES
+            ),
             states=tuple(states),
             moments=tuple(moments),
             features=features,

@@ -59,21 +59,16 @@ class BoostedParams(RunConfig):
     components: tuple[Component, ...] = Field(
         default=(
             Component(name="ease", weight=0.1),
-            Component(
-                name="popularity",
-                params={"segment_by": ["size", "industry"], "among_possible": True},
-                weight=0.6,
-                floor=0.001,
-            ),
-            Component(name="profile", weight=0.2, floor=0.01),
+            Component(name="leaning", weight=0.5, floor=0.001),
+            Component(name="profile", weight=0.3, floor=0.0001),
         ),
         min_length=1,
     )
     n_calibration_windows: int = Field(default=2, ge=1)
     max_trees: int = Field(default=80, ge=0)
     patience: int = Field(default=25, ge=1)
-    learning_rate: float = Field(default=0.08, gt=0, le=1)
-    n_leaves: int = Field(default=7, ge=2)
+    learning_rate: float = Field(default=0.06, gt=0, le=1)
+    n_leaves: int = Field(default=4, ge=2)
     min_in_leaf: int = Field(default=100, ge=1)
     l2: float = Field(default=10.0, ge=0)
     feature_share: float = Field(default=0.5, gt=0, le=1)

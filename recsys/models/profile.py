@@ -29,6 +29,8 @@ from recsys.models.base import (
 from recsys.models.chance import is_clearly_above
 
 _LEAST_RATE = 1e-6
+# a young client holds little and a dormant one what it wanted once: a stage says who holds, not who wants
+_UNREAD = "stage="
 # a figure so many spreads from the mean tells nothing more
 _FARTHEST = 4.0
 # of a rate's logarithm: nobody connects an offer more than some seven times
@@ -60,6 +62,7 @@ class Profile(FittedOffers):
     ``f_j(z) = u_j z + v_j z² + n_j [z is unknown]``
 
     with z a figure (`recsys.features.client.figures_of`) minus its mean over its spread, 0 where unknown.
+    What holdings bring about is not read: the stage, spend, SIMs, tenure.
 
     The bases are the logarithms of the offers' connections per client who could have them, each connection
     counting the less the older it is; the weights minimise the Poisson loss of these clients plus
@@ -83,7 +86,13 @@ class Profile(FittedOffers):
         """Weigh the facts; returns self."""
         clients = training.clients
         n_with = Counter(trait for traits in clients.traits for trait in traits)
-        facts = tuple(sorted(fact for fact, n in n_with.items() if n >= self.params.min_clients))
+        facts = tuple(
+            sorted(
+                fact
+                for fact, n in n_with.items()
+                if n >= self.params.min_clients and not fact.startswith(_UNREAD)
+            )
+        )
         clients_by_facts = _pattern(clients, {fact: row for row, fact in enumerate(facts)})
         connected = self._connected(training)
         is_possible = could_have(training)

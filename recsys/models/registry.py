@@ -15,6 +15,7 @@ from recsys.models.boosted import Boosted, BoostedParams
 from recsys.models.ease import Ease, EaseParams
 from recsys.models.expert import Expert, ExpertParams
 from recsys.models.hybrid_mf import HybridMf, HybridMfParams
+from recsys.models.leaning import Leaning, LeaningParams
 from recsys.models.neighbours import Neighbours, NeighboursParams
 from recsys.models.popularity import Popularity, PopularityParams
 from recsys.models.profile import Profile, ProfileParams
@@ -38,6 +39,7 @@ MODELS: Mapping[str, MakeScorer] = MappingProxyType(
         "als": _model("als", AlsParams, Als),
         "trend": _model("trend", TrendParams, Trend),
         "profile": _model("profile", ProfileParams, Profile),
+        "leaning": _model("leaning", LeaningParams, Leaning),
         "similar": _model("similar", SimilarParams, Similar),
         "hybrid_mf": _model("hybrid_mf", HybridMfParams, HybridMf),
         # these two are made of others, and so take what makes them

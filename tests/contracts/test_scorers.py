@@ -55,6 +55,7 @@ def _state(number: int, rng: np.random.Generator) -> ClientState:
     held = rng.choice(14, n_held, replace=False, p=weights / weights.sum())
     profile = Profile(
         size=(Size.MICRO, Size.SMALL)[number % 2],
+        n_employees=(5, 40)[number % 2],
         industry=("G", "J", None)[number % 3],
         stage=(Stage.GROWTH, Stage.STEADY)[number % 2],
         legal_form=LegalForm.LLC,
