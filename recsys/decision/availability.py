@@ -6,17 +6,18 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.conditions.facts import Moment
 from recsys.decision.policy.engagement import VolumeCap
 from recsys.decision.rulebook import NO_RULE, RuleBook
 from recsys.domain import ClientState, LegalForm, Offer, Profile
 
 NumberArray = NDArray[np.int16]
+IntArray = NDArray[np.intp]
 
 _NOBODY = Profile()
 
@@ -41,8 +42,20 @@ class Restrictions:
 NO_RESTRICTIONS = Restrictions()
 
 
+class Standing(NamedTuple):
+    """The first rule, by number, that refuses each offer; by position, or a row each; not to be written to.
+
+    Attributes:
+        otherwise: To a client whose holdings refuse nothing.
+        alone: To a client that holds nothing.
+    """
+
+    otherwise: NumberArray
+    alone: NumberArray
+
+
 class Availability:
-    """The first rule, by number, that refuses each offer to a client that holds nothing.
+    """What stands whatever a client holds.
 
     An unknown region or legal form fails an offer that is restricted by it; an offer without a price for
     the client passes every spending limit.
@@ -51,57 +64,70 @@ class Availability:
         catalogue: The compiled catalogue.
         volume_caps: The caps of the policy.
         book: The numbers.
+        alone: The rule that refuses each offer to a client because it holds nothing, by position.
     """
 
     def __init__(
-        self, catalogue: CompiledCatalogue, volume_caps: Sequence[VolumeCap], book: RuleBook
+        self,
+        catalogue: CompiledCatalogue,
+        volume_caps: Sequence[VolumeCap],
+        book: RuleBook,
+        alone: NumberArray,
     ) -> None:
         self._catalogue = catalogue
         self._book = book
+        self._alone = alone
         self._suppliers = np.array([offer.supplier_id or "" for offer in catalogue.offers], dtype=str)
         self._caps = {cap.id: cap.offers.mask(catalogue) for cap in volume_caps}
         self._regions = frozenset(region for offer in catalogue.offers for region in offer.regions)
         bounds = {bound for offer in catalogue.offers for bound in (offer.valid_from, offer.valid_to)}
         self._bounds = sorted(bound for bound in bounds if bound is not None)
-        self._standing: dict[tuple[str | None, LegalForm, int], NumberArray] = {}
+        self._known: dict[tuple[str | None, LegalForm, int], Standing] = {}
 
-    def numbers(
-        self, states: Sequence[ClientState], moments: Sequence[Moment], restrictions: Restrictions
-    ) -> NumberArray:
-        """The numbers of the first refusing rules.
-
-        Args:
-            states: The clients.
-            moments: The moment of each decision.
-            restrictions: What holds at that moment.
-
-        Returns:
-            clients_by_offers, `NO_RULE` where nothing refuses; not to be written to.
-        """
-        found = []
-        for state, moment in zip(states, moments, strict=True):
-            profile = state.profile or _NOBODY
-            found.append(self._stands(profile.region, profile.legal_form, moment.now))
-        numbers = found[0][None] if len(found) == 1 else np.concatenate(found).reshape(len(found), -1)
-        if restrictions.suspended_suppliers or restrictions.used_up_caps:
-            numbers = np.minimum(numbers, self._closed(restrictions))
-        if restrictions.spending_limit_minor is not None:
-            prices = np.array([self._amounts(state.profile or _NOBODY) for state in states], dtype=np.int64)
-            is_over = prices > restrictions.spending_limit_minor
-            over = np.where(is_over, self._book.number_of("budget_limit"), NO_RULE).astype(np.int16)
-            numbers = np.minimum(numbers, over)
-        return numbers
-
-    def _stands(self, region: str | None, form: LegalForm, now: datetime) -> NumberArray:
+    def standing(self, state: ClientState, now: datetime) -> Standing:
+        """What stops, dates, region and legal form refuse a client at a moment."""
+        profile = state.profile or _NOBODY
         # Any text may come as a region: only those the catalogue names may become keys of the cache.
-        key = (region if region in self._regions else None, form, bisect_right(self._bounds, now))
-        numbers = self._standing.get(key)
-        if numbers is None:
-            rules = [_rule_of(offer, key[0], form, now) for offer in self._catalogue.offers]
+        region = profile.region if profile.region in self._regions else None
+        key = (region, profile.legal_form, bisect_right(self._bounds, now))
+        found = self._known.get(key)
+        if found is None:
+            rules = [_rule_of(offer, region, profile.legal_form, now) for offer in self._catalogue.offers]
             number_of = self._book.number_of
             numbers = np.array([NO_RULE if rule is None else number_of(rule) for rule in rules], np.int16)
-            self._standing[key] = numbers
-        return numbers
+            found = self._known[key] = Standing(numbers, np.minimum(numbers, self._alone))
+        return found
+
+    def standing_of_all(self, states: Sequence[ClientState], now: datetime) -> tuple[Standing, IntArray]:
+        """The same for many clients.
+
+        Returns:
+            What is told apart, one row each, and the row of each client.
+        """
+        each = [self.standing(state, now) for state in states]
+        distinct = {id(standing): standing for standing in each}
+        row_of = {key: row for row, key in enumerate(distinct)}
+        otherwise, alone = zip(*distinct.values(), strict=True)
+        rows = np.array([row_of[id(standing)] for standing in each], dtype=np.intp)
+        return Standing(np.array(otherwise), np.array(alone)), rows
+
+    def restrict(
+        self, numbers: NumberArray, states: Sequence[ClientState], restrictions: Restrictions
+    ) -> None:
+        """Add what restrictions refuse, whatever taking an offer would change.
+
+        Args:
+            numbers: The first rule that refuses each offer, clients_by_offers; changed.
+            states: The clients.
+            restrictions: What holds at that moment.
+        """
+        if restrictions.suspended_suppliers or restrictions.used_up_caps:
+            np.minimum(numbers, self._closed(restrictions), out=numbers)
+        if restrictions.spending_limit_minor is not None:
+            prices = np.array([self._amounts(state.profile or _NOBODY) for state in states], dtype=np.int64)
+            over = np.int16(self._book.number_of("budget_limit"))
+            is_over = prices > restrictions.spending_limit_minor
+            np.minimum(numbers, over, out=numbers, where=is_over)
 
     def _closed(self, restrictions: Restrictions) -> NumberArray:
         numbers = np.full(len(self._catalogue), NO_RULE, dtype=np.int16)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import date
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +20,7 @@ from recsys.decision.conditions.compile import QuestionSet
 from recsys.decision.conditions.facts import Moment
 from recsys.decision.conditions.questions import Question
 from recsys.decision.conditions.syntax import Condition
-from recsys.decision.flat import FlatHoldings
+from recsys.decision.flat import MANY_CLIENTS, FlatHoldings
 from recsys.decision.holdings import Relations
 from recsys.decision.policy.engagement import EngagementSpec, RuleSpec
 from recsys.decision.proposals import CHANGES, NEW, Proposals
@@ -34,9 +32,6 @@ from recsys.features.lifecycle import StageThresholds
 BoolArray = NDArray[np.bool_]
 NumberArray = NDArray[np.int16]
 ChangeArray = NDArray[np.int8]
-
-# For few clients it is cheaper to look at the holdings of each, for many at all of them at once.
-_MANY_CLIENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +80,6 @@ class Engaged:
         return Verdicts(self.numbers[client], self.changes[client])
 
 
-class _Known(NamedTuple):
-    """What is known of clients before their holdings are looked at.
-
-    Attributes:
-        is_failing: clients_by_tests.
-        is_true: Whether the conditions of the proposals are true, clients_by_conditions.
-        without: The first rule that refuses each offer if it would be new and nothing is required.
-        standing: The first that refuses it whatever it would change.
-        lifted: Numbers of rules that are left out.
-    """
-
-    is_failing: BoolArray
-    is_true: BoolArray
-    without: NumberArray
-    standing: NumberArray
-    lifted: frozenset[int]
-
-
 class Engagement:
     """An engagement policy, compiled for a catalogue.
 
@@ -129,18 +106,21 @@ class Engagement:
     ) -> None:
         self.catalogue = catalogue
         self.book = book
-        self._availability = Availability(catalogue, spec.volume_caps, book)
         self._relations = Relations(catalogue, book)
+        self._availability = Availability(catalogue, spec.volume_caps, book, self._relations.alone)
         tests: dict[Question, int] = {}
         rows = sorted(
             [_row_of(rule, tests, book, catalogue) for rule in spec.rules], key=lambda row: row.number
         )
-        self._table = RuleTable(rows, len(tests), len(catalogue))
         self._proposals = Proposals(catalogue, spec.changes, len(self._relations.codes))
         self._n_tests = len(tests)
         self._n_asked_for = len(tests) + len(self._proposals.conditions)
         further = [Question(condition) for condition in (*self._proposals.conditions, *asked)]
-        self._questions = QuestionSet([*tests, *further], spec.segments, catalogue, thresholds)
+        questions = [*tests, *further]
+        self._n_questions = len(questions)
+        self._questions = QuestionSet(questions, spec.segments, catalogue, thresholds)
+        # what no rule asks refuses nothing
+        self._table = RuleTable(rows, len(questions), len(catalogue))
 
     def engage(
         self,
@@ -160,76 +140,71 @@ class Engagement:
             The verdict on every offer for every client.
         """
         each = [moments] * len(states) if isinstance(moments, Moment) else moments
-        answers = self._questions.answers(states, each)
         lifted: frozenset[int] = frozenset()
         if restrictions.lifted_rules:
             lifted = frozenset(map(self.book.number_of, restrictions.lifted_rules))
-        is_failing = answers[:, : self._n_tests]
-        standing = self._availability.numbers(states, each, restrictions)
-        numbers = self._first_for_new(is_failing, lifted)
-        np.minimum(numbers, standing, out=numbers)
-        found = Engaged(
-            np.minimum(numbers, self._relations.alone),
-            np.zeros(numbers.shape, dtype=np.int8),
-            answers[:, self._n_asked_for :],
-        )
-        known = _Known(is_failing, answers[:, self._n_tests : self._n_asked_for], numbers, standing, lifted)
-        if len(states) >= _MANY_CLIENTS and not lifted and each.count(each[0]) == len(each):
-            self._hold_all(states, each[0], known, found)
+        if len(states) >= MANY_CLIENTS and not lifted and each.count(each[0]) == len(each):
+            found = self._engage_all(states, each[0])
         else:
-            self._hold_each(states, each, known, found)
+            found = self._engage_each(states, each, lifted)
+        self._availability.restrict(found.numbers, states, restrictions)
         return found
 
-    def _hold_each(
-        self, states: Sequence[ClientState], each: Sequence[Moment], known: _Known, found: Engaged
-    ) -> None:
-        """What holdings refuse and make possible, client by client."""
-        cells, without, stands = found.numbers.data, known.without.data, known.standing.data
-        moment_before, today = None, date.min
-        for client, (state, moment) in enumerate(zip(states, each, strict=True)):
+    def _engage_each(
+        self, states: Sequence[ClientState], moments: Sequence[Moment], lifted: frozenset[int]
+    ) -> Engaged:
+        """Apply every stage, client by client; `lifted` = numbers of rules that are left out."""
+        answers = self._questions.answers_of_each(states, moments)
+        shape = (len(states), len(self.catalogue))
+        numbers, changes = np.empty(shape, np.int16), np.zeros(shape, np.int8)
+        for client, (state, moment, told) in enumerate(zip(states, moments, answers, strict=True)):
+            refused, standing = numbers[client], self._availability.standing(state, moment.now)
+            first = self._first_of_others(told, lifted) if lifted else self._table.first_for_new(told)
+            np.minimum(first, standing.alone, out=refused)
             if not state.holdings:
                 continue
-            if moment is not moment_before:
-                moment_before, today = moment, moment.now.astimezone(moment.zone).date()
-            names = {held.offer_id for held in state.holdings}
-            self._relations.refuse_as_new(cells, without, client, names)
-            is_true = known.is_true[client].tobytes()
-            changes = self._proposals.find(state.holdings, names, is_true, moment.now, today)
-            fails = known.is_failing[client].tobytes() if changes else b""
-            for position, change in changes.items():
-                found.changes[client, position] = change
-                cells[client, position] = min(
-                    stands[client, position],
-                    self._table.first_for(fails, position, change, known.lifted),
+            cells, names = refused.data, {held.offer_id for held in state.holdings}
+            self._relations.refuse_as_new(cells, first, standing, names)
+            is_true = told[self._n_tests : self._n_asked_for]
+            today = moment.now.astimezone(moment.zone).date()
+            proposed = self._proposals.find(state.holdings, names, is_true, moment.now, today)
+            for position, change in proposed.items():
+                changes[client, position] = change
+                cells[position] = min(
+                    standing.otherwise.item(position),
+                    self._table.first_for(told, position, change, lifted),
                     self._relations.refused_otherwise(names, position),
                 )
+        every = np.ndarray((len(states), self._n_questions), bool, b"".join(answers))
+        return Engaged(numbers, changes, every[:, self._n_asked_for :])
 
-    def _hold_all(self, states: Sequence[ClientState], moment: Moment, known: _Known, found: Engaged) -> None:
+    def _engage_all(self, states: Sequence[ClientState], moment: Moment) -> Engaged:
         """The same for all clients at once; nothing is lifted."""
+        answers = self._questions.answers_of_all(states, moment)
+        numbers = self._table.first_for_new_of_all(answers)
+        changes = np.zeros(numbers.shape, dtype=np.int8)
+        standing, rows = self._availability.standing_of_all(states, moment.now)
         held = FlatHoldings.of(states, self._relations.codes)
+        fulfilled = self._relations.refuse_all_as_new(numbers, standing, rows, held)
+        is_true = answers[:, self._n_tests : self._n_asked_for]
         today = moment.now.astimezone(moment.zone).date()
-        fulfilled = self._relations.refuse_all_as_new(found.numbers, known.without, held)
-        places, changes = self._proposals.find_all(held, known.is_true, moment.now, today)
-        if not len(places):
-            return
-        refused = [
-            known.standing.reshape(-1)[places],
-            self._table.first_for_all(known.is_failing, places, changes),
-            self._relations.refused_all_otherwise(places, held, fulfilled),
-        ]
-        found.changes.reshape(-1)[places] = changes
-        found.numbers.reshape(-1)[places] = np.minimum.reduce(refused)
+        places, proposed = self._proposals.find_all(held, is_true, moment.now, today)
+        if len(places):
+            clients, positions = np.divmod(places, len(self.catalogue))
+            refused = [
+                standing.otherwise[rows[clients], positions],
+                self._table.first_for_all(answers, places, proposed),
+                self._relations.refused_all_otherwise(places, held, fulfilled),
+            ]
+            changes.reshape(-1)[places] = proposed
+            numbers.reshape(-1)[places] = np.minimum.reduce(refused)
+        return Engaged(numbers, changes, answers[:, self._n_asked_for :])
 
-    def _first_for_new(self, is_failing: BoolArray, lifted: AbstractSet[int]) -> NumberArray:
-        if not lifted:
-            return self._table.first_for_new(is_failing)
-        shape = (len(is_failing), len(self.catalogue))
-        numbers = [
-            self._table.first_for(fails.tobytes(), position, NEW, lifted)
-            for fails in is_failing
-            for position in range(len(self.catalogue))
-        ]
-        return np.array(numbers, dtype=np.int16).reshape(shape)
+    def _first_of_others(self, told: bytes, lifted: AbstractSet[int]) -> NumberArray:
+        """The first rule that refuses each offer if it would be new, but for some rules."""
+        every = range(len(self.catalogue))
+        numbers = [self._table.first_for(told, position, NEW, lifted) for position in every]
+        return np.array(numbers, dtype=np.int16)
 
 
 def _row_of(

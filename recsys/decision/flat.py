@@ -12,6 +12,9 @@ from recsys.domain import ClientState, Holding
 
 IntArray = NDArray[np.intp]
 
+MANY_CLIENTS = 32
+"""From so many clients on arrays over all of them cost less than a loop over the clients."""
+
 
 class FlatHoldings(NamedTuple):
     """What many clients hold, client by client; without what has no code.

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.decision.availability import Standing
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.flat import FlatHoldings, IntArray, Lists
 from recsys.decision.rulebook import NO_RULE, RuleBook
 
 NumberArray = NDArray[np.int16]
 
-
-class _Held(NamedTuple):
-    """What holding something means for the offers, by position.
-
-    Attributes:
-        refuses: What it refuses if it would be new, and the number of the first rule by which it does.
-        unlocks: What requires it, each with the alternatives that are required besides, mostly none.
-    """
-
-    refuses: Sequence[tuple[int, int]]
-    unlocks: Sequence[tuple[int, Sequence[Sequence[str]]]]
+# So few that what is put beside their numbers stays in the processor's cache.
+_CLIENTS_AT_ONCE = 64
 
 
 class Relations:
@@ -48,7 +39,8 @@ class Relations:
         self.alone[list(self._groups)] = self._requires
         """The rule that refuses each offer to a client that holds nothing, by position."""
         excluded = _excluded(catalogue)
-        self._held = _held(catalogue, excluded, book)
+        self._refuses = _refuses(catalogue, excluded, book)
+        self._unlocks = _unlocks(catalogue)
         self._compile_lists(excluded)
         self._excluding: dict[int, set[str]] = {}
         for name, positions in excluded.items():
@@ -56,29 +48,29 @@ class Relations:
                 self._excluding.setdefault(position, set()).add(name)
 
     def refuse_as_new(
-        self, cells: memoryview, without: memoryview, client: int, names: AbstractSet[str]
+        self, cells: memoryview, first: NumberArray, standing: Standing, names: AbstractSet[str]
     ) -> None:
         """Refuse what a client's holdings refuse if it would be new, and lift what they fulfil.
 
         Args:
-            cells: The first rule that refuses each offer, `alone` included, clients_by_offers; changed.
-            without: The same without `alone`.
-            client: The client's row.
+            cells: The first rule that refuses each offer to a client that holds nothing; changed.
+            first: The first rule of the policy that does.
+            standing: What refuses whatever a client holds.
             names: Ids of what it holds.
         """
-        refused: list[tuple[int, int]] = []
-        for refuses, unlocks in filter(None, map(self._held.get, names)):
-            refused += refuses
-            for position, besides in unlocks:
-                if not besides or not any(map(names.isdisjoint, besides)):
-                    cells[client, position] = without[client, position]
-        for position, number in refused:
-            if cells[client, position] > number:  # noqa: PLR1730 -- a call costs more
-                cells[client, position] = number
+        requires = self._requires
+        for name in names:
+            for position, besides in self._unlocks.get(name, ()):
+                if cells[position] == requires and not any(map(names.isdisjoint, besides)):
+                    cells[position] = min(first.item(position), standing.otherwise.item(position))
+        for name in names:
+            for position, number in self._refuses.get(name, ()):
+                if cells[position] > number:  # noqa: PLR1730 -- a call costs more
+                    cells[position] = number
 
     def _compile_lists(self, excluded: Mapping[str, Sequence[int]]) -> None:
         """The same as lists by code; the code of an offer of the catalogue is its position."""
-        names = list(self._held)
+        names = list(self._refuses)
         self.codes = {name: code for code, name in enumerate(names)}
         """Codes of held offers; see `FlatHoldings`."""
         fulfils: list[list[tuple[int, ...]]] = [[] for _ in names]
@@ -90,13 +82,21 @@ class Relations:
                 position_of_group.append(position)
         self._position_of_group = np.array(position_of_group, dtype=np.intp)
         self._fulfils = Lists(fulfils, 1)
-        self._refuses = Lists([self._held[name].refuses for name in names], 2)
+        self._refuses_by_code = Lists(list(self._refuses.values()), 2)
         self._excludes_by_code = Lists([[(place,) for place in excluded.get(name, ())] for name in names], 1)
         self._n_groups = np.zeros(len(self.alone), dtype=np.intp)
         self._n_groups[list(self._groups)] = [len(groups) for groups in self._groups.values()]
 
-    def refuse_all_as_new(self, numbers: NumberArray, without: NumberArray, held: FlatHoldings) -> IntArray:
+    def refuse_all_as_new(
+        self, numbers: NumberArray, standing: Standing, rows: IntArray, held: FlatHoldings
+    ) -> IntArray:
         """Do for many clients what `refuse_as_new` does for one.
+
+        Args:
+            numbers: The first rule of the policy that refuses each offer, clients_by_offers; changed.
+            standing: What refuses whatever a client holds, a row each.
+            rows: The row of each client.
+            held: What the clients hold.
 
         Returns:
             Where all that an offer requires is held: places in the row of all `numbers`.
@@ -108,8 +108,13 @@ class Relations:
         positions = self._position_of_group[groups]
         places, n_fulfilled = np.unique(owners * n_offers + positions, return_counts=True)
         fulfilled: IntArray = places[n_fulfilled == self._n_groups[places % n_offers]]
-        cells[fulfilled] = without.reshape(-1)[fulfilled]
-        of, positions, refusing = self._refuses.join(held.codes)
+        clients, positions = np.divmod(fulfilled, n_offers)
+        unlocked = np.minimum(cells[fulfilled], standing.otherwise[rows[clients], positions])
+        for start in range(0, len(rows), _CLIENTS_AT_ONCE):
+            some = slice(start, start + _CLIENTS_AT_ONCE)
+            np.minimum(numbers[some], standing.alone.take(rows[some], axis=0), out=numbers[some])
+        cells[fulfilled] = unlocked
+        of, positions, refusing = self._refuses_by_code.join(held.codes)
         np.minimum.at(cells, held.owners[of] * n_offers + positions, refusing.astype(np.int16))
         return fulfilled
 
@@ -145,26 +150,35 @@ def _excluded(catalogue: CompiledCatalogue) -> dict[str, list[int]]:
     }
 
 
-def _held(
-    catalogue: CompiledCatalogue, excluded: Mapping[str, Sequence[int]], book: RuleBook
-) -> dict[str, _Held]:
-    """Offer id → what holding it means, for every id that the catalogue has or mentions."""
+def _unlocks(catalogue: CompiledCatalogue) -> dict[str, list[tuple[int, Sequence[Sequence[str]]]]]:
+    """Offer id → positions of what requires it, each with the alternatives required besides, mostly none."""
     unlocks: dict[str, list[tuple[int, Sequence[Sequence[str]]]]] = {}
-    slots: dict[str | None, list[int]] = {}
     for position, offer in enumerate(catalogue.offers):
         for name in {name for group in offer.requires for name in group}:
             besides = [group for group in offer.requires if name not in group]
             unlocks.setdefault(name, []).append((position, besides))
+    return unlocks
+
+
+def _refuses(
+    catalogue: CompiledCatalogue, excluded: Mapping[str, Sequence[int]], book: RuleBook
+) -> dict[str, Sequence[tuple[int, int]]]:
+    """Offer id → positions that holding it refuses if they would be new, and the first rule by which it does.
+
+    Every id that the catalogue has or mentions is a key.
+    """
+    slots: dict[str | None, list[int]] = {}
+    for position, offer in enumerate(catalogue.offers):
         if offer.exclusive_slot is not None:
             slots.setdefault(offer.exclusive_slot, []).append(position)
-    found: dict[str, _Held] = {}
-    names = dict.fromkeys([*catalogue.offer_ids, *catalogue.conflicts, *unlocks])
-    for held_id in names:
+    required = [name for offer in catalogue.offers for group in offer.requires for name in group]
+    found: dict[str, Sequence[tuple[int, int]]] = {}
+    for held_id in dict.fromkeys([*catalogue.offer_ids, *catalogue.conflicts, *required]):
         own = catalogue.positions.get(held_id)
         refuses = dict.fromkeys(excluded.get(held_id, ()), book.number_of("excludes"))
         if own is not None:
             shared = slots.get(catalogue.offers[own].exclusive_slot, ())
             refuses.update(dict.fromkeys(shared, book.number_of("exclusive_slot")))
             refuses[own] = book.number_of("already_connected")
-        found[held_id] = _Held(tuple(refuses.items()), tuple(unlocks.get(held_id, ())))
+        found[held_id] = tuple(refuses.items())
     return found

@@ -69,7 +69,7 @@ class Proposals:
         self,
         holdings: Sequence[Holding],
         names: AbstractSet[str],
-        is_true: Sequence[bool],
+        is_true: Sequence[int],
         now: datetime,
         today: date,
     ) -> dict[int, int]:
@@ -78,7 +78,7 @@ class Proposals:
         Args:
             holdings: What it has.
             names: Ids of that.
-            is_true: Whether each of `conditions` is true of it.
+            is_true: Whether each of `conditions` is true of it: 1 or 0.
             now: The moment of the decision; how long ago something was connected is compared with it.
             today: Its local day; the end of a term is compared with it.
 
@@ -86,15 +86,18 @@ class Proposals:
             Place of the change by position of the offer.
         """
         changes: dict[int, int] = {}
-        lapsed_on, due_on = today - self._lapsed, today + self._within
-        for (change, ids, rest), is_wanted in zip(self._wanted, is_true, strict=True):
-            if is_wanted:
-                self._want(changes, change, [held for held in holdings if held.offer_id in ids], now - rest)
+        earliest, latest = -self._lapsed, self._within
+        for place, (change, ids, rest) in enumerate(self._wanted):
+            if is_true[place] and (wanted := names & ids):
+                since = now - rest
+                young = {holding.offer_id for holding in holdings if holding.connected_at > since}
+                for name in wanted - young:
+                    changes[self._positions[name]] = change
         for holding in holdings:
             name, ends_on = holding.offer_id, holding.term_ends_on
             if name in self._following and self._following[name][1] not in names:
                 changes[self._following[name][0]] = UPGRADE
-            if ends_on is not None and lapsed_on <= ends_on <= due_on and name in self._renewable:
+            if ends_on is not None and name in self._renewable and earliest <= ends_on - today <= latest:
                 changes[self._positions[name]] = RENEW
         return changes
 
@@ -127,7 +130,8 @@ class Proposals:
             found.append(mine[~np.isin(mine, mine[np.array(is_young, dtype=bool)])])
         upgraded = held.owners * n_offers + self._next[held.codes]
         upgraded = upgraded[self._next[held.codes] >= 0]
-        found.append(upgraded[~np.isin(upgraded, places[held.codes < n_offers])])
+        has = set(places[held.codes < n_offers].tolist())
+        found.append(np.array([place for place in upgraded.tolist() if place not in has], np.intp))
         lapsed_on, due_on = today - self._lapsed, today + self._within
         ends = enumerate([holding.term_ends_on for holding in held.holdings])
         due = np.array([place for place, on in ends if on is not None and lapsed_on <= on <= due_on], np.intp)
@@ -137,12 +141,3 @@ class Proposals:
         latest_first = np.concatenate(found[::-1])
         unique, first = np.unique(latest_first, return_index=True)
         return unique, changes[::-1].repeat([len(some) for some in found[::-1]])[first]
-
-    def _want(
-        self, changes: dict[int, int], change: int, holdings: Sequence[Holding], since: datetime
-    ) -> None:
-        """Propose a change for what was connected early enough, each time."""
-        young = {holding.offer_id for holding in holdings if holding.connected_at > since}
-        for holding in holdings:
-            if holding.offer_id not in young:
-                changes[self._positions[holding.offer_id]] = change

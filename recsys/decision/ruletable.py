@@ -17,9 +17,8 @@ BoolArray = NDArray[np.bool_]
 NumberArray = NDArray[np.int16]
 
 N_CHANGES = len(Change)
-# For few clients it is cheaper to look at the tests that fail, for many at the rules of each offer.
-_MANY_CLIENTS = 200
 _NO_RULE = np.int16(NO_RULE)
+_OFFERS_AT_ONCE = 32
 
 
 class TableRow(NamedTuple):
@@ -50,9 +49,9 @@ class RuleTable:
         >>> every, new = np.ones(N_CHANGES, bool), np.arange(N_CHANGES) == 0
         >>> first, both = np.array([True, False]), np.array([True, True])
         >>> rows = [TableRow(4, 0, first, new), TableRow(7, 1, both, every)]
-        >>> table, is_failing = RuleTable(rows, n_tests=2, n_offers=2), np.array([[True, True]])
-        >>> table.first_for_new(is_failing).tolist()
-        [[4, 7]]
+        >>> table = RuleTable(rows, n_tests=2, n_offers=2)
+        >>> table.first_for_new(bytes([True, True])).tolist()
+        [4, 7]
         >>> table.first_for([True, True], 1, 0), table.first_for([True, True], 0, 0, {4})
         (7, 7)
     """
@@ -76,26 +75,35 @@ class RuleTable:
         # no list is empty, or there would be no smallest of its numbers
         self._lists = Lists([[(0, NO_RULE), *rules] for rules in self._rules_of], 2)
 
-    def first_for_new(self, is_failing: BoolArray) -> NumberArray:
+    def first_for_new(self, is_failing: bytes) -> NumberArray:
         """The smallest number among the failing rules of each offer, if it is new.
 
         Args:
-            is_failing: clients_by_tests.
+            is_failing: By test.
 
         Returns:
-            clients_by_offers, `NO_RULE` where no rule fails.
+            By offer, `NO_RULE` where no rule fails.
         """
+        rows = self._new.take(np.frombuffer(is_failing, bool).nonzero()[0], 0)
+        found: NumberArray = np.minimum.reduce(rows, initial=_NO_RULE)
+        return found
+
+    def first_for_new_of_all(self, is_failing: BoolArray) -> NumberArray:
+        """The same for many clients, clients_by_tests → clients_by_offers."""
+        # where a test passes, all bits are set, and a number or-ed with them is NO_RULE
+        passes = is_failing.T.astype(np.int16, order="C")
+        passes -= 1
+        passes &= _NO_RULE
+        values = passes.take(self._tests, axis=0)
+        values |= self._numbers
         found = np.empty((len(is_failing), self._n_offers), dtype=np.int16)
-        least = np.minimum.reduce
-        if len(found) < _MANY_CLIENTS:
-            for client, fails in enumerate(is_failing):
-                least(self._new.take(fails.nonzero()[0], axis=0), initial=_NO_RULE, out=found[client])
-            return found
-        values = np.where(is_failing.T.take(self._tests, axis=0), self._numbers, _NO_RULE)
-        by_offer = np.empty(found.shape[::-1], dtype=np.int16)
-        for offer, rows in enumerate(self._rows_of):
-            least(values.take(rows, axis=0), initial=_NO_RULE, out=by_offer[offer])
-        found[:] = by_offer.T
+        # turned round while it is still in the processor's cache
+        for start in range(0, self._n_offers, _OFFERS_AT_ONCE):
+            some = self._rows_of[start : start + _OFFERS_AT_ONCE]
+            by_offer = np.empty((len(some), len(is_failing)), dtype=np.int16)
+            for firsts, rows in zip(by_offer, some, strict=True):
+                np.minimum.reduce(values.take(rows, axis=0), initial=_NO_RULE, out=firsts)
+            found[:, start : start + len(some)] = by_offer.T
         return found
 
     def first_for_all(

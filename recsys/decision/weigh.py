@@ -118,5 +118,5 @@ def _engage_alike(looks: Sequence[Look], engine: Engine) -> Engaged:
     is_hard = full.numbers < engine.book.end_of(RefusalStage.ELIGIBILITY)
     np.minimum(engaged.numbers, full.numbers, out=engaged.numbers, where=is_hard)
     # What is connected says what cannot be had, and must not say what comes first.
-    engaged.asked[:, engine.is_weight_personal] = False
+    engaged.asked = engaged.asked & ~engine.is_weight_personal
     return engaged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -31,6 +32,7 @@ from recsys.decision.conditions.scales import (
     rows_of,
 )
 from recsys.decision.conditions.syntax import Condition
+from recsys.decision.flat import MANY_CLIENTS
 from recsys.domain import ClientState
 from recsys.features.lifecycle import StageThresholds
 
@@ -39,8 +41,6 @@ if TYPE_CHECKING:  # the catalogue imports the rules, and the rules import this
 
 BoolArray = NDArray[np.bool_]
 
-# For few clients a number is looked up by itself, for many all of a fact at once.
-_MANY_CLIENTS = 32
 _TRUTHS = bytes.maketrans(b"01", b"\0\1")
 
 
@@ -59,10 +59,10 @@ class Truth(NamedTuple):
 class Reader(Protocol):
     """Reads some facts."""
 
-    def read(self, state: ClientState, today: Today) -> Bits:
+    def read(self, state: ClientState, now: datetime, today: Today) -> Bits:
         """What they tell of a client."""
 
-    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+    def read_all(self, states: Sequence[ClientState], now: datetime, today: Today, found: Rows) -> None:
         """Add what they tell of each of many clients to its row."""
 
 
@@ -96,7 +96,7 @@ class QuestionSet:
         layout = Layout(nodes.nodes, wanted)
         self._n_questions = len(questions)
         self._turned, self._gates = layout.turned, layout.gates
-        self._n_bits, self._written = layout.n_bits, f"0{layout.n_bits}b"
+        self._n_bits, self._top = layout.n_bits, 1 << len(questions)
         self.n_tests = len(layout.uses)
         """Number of distinct comparisons."""
         self._compile_facts(layout, nodes.texts, catalogue, thresholds)
@@ -112,27 +112,43 @@ class QuestionSet:
         Returns:
             clients_by_questions, in the order of the states and the questions.
         """
-        if not self._n_questions or not states:
-            return np.zeros((len(states), self._n_questions), dtype=bool)
         each = [moments] * len(states) if isinstance(moments, Moment) else moments
-        if len(states) >= _MANY_CLIENTS and each.count(each[0]) == len(each):
-            return self._answer_all(states, each[0])
-        found = self._read(states, each)
-        for sources, is_all, bit in self._gates:
-            for place, bits in enumerate(found):
-                if bits & sources == sources if is_all else bits & sources:
-                    found[place] = bits | bit
-        # a number is written faster than an array takes its bits apart
-        written = "".join([format(bits, self._written) for bits in found])
-        answers = np.frombuffer(bytearray(written, "ascii").translate(_TRUTHS), dtype=bool)
-        return answers.reshape(len(states), -1)[:, self._n_bits - self._n_questions :]
+        if len(states) >= MANY_CLIENTS and each.count(each[0]) == len(each):
+            return self.answers_of_all(states, each[0])
+        told = bytearray(b"".join(self.answers_of_each(states, each)))
+        return np.ndarray((len(states), self._n_questions), dtype=bool, buffer=told)
 
-    def _answer_all(self, states: Sequence[ClientState], moment: Moment) -> BoolArray:
+    def answers_of_each(self, states: Sequence[ClientState], moments: Sequence[Moment]) -> list[bytes]:
+        """The answers of each of a few clients: a byte for each question, 1 or 0."""
+        found = []
+        state_before: ClientState | None = None
+        now_before: datetime | None = None
+        today_before: Today | None = None
+        own, top = 0, self._top
+        for state, moment in zip(states, moments, strict=True):
+            now = moment.now
+            today, context = self._context.read(moment)
+            if state is not state_before or now is not now_before or today is not today_before:
+                state_before, now_before, today_before = state, now, today
+                own = 0
+                for reader in self._readers:
+                    own |= reader.read(state, now, today)
+            bits = (own | context) ^ self._turned
+            for sources, is_all, bit in self._gates:
+                if bits & sources == sources if is_all else bits & sources:
+                    bits |= bit
+            # a number is written faster than an array takes its bits apart; `top` keeps the zeros in front
+            found.append(bin(bits & (top - 1) | top)[3:].encode().translate(_TRUTHS))
+        return found
+
+    def answers_of_all(self, states: Sequence[ClientState], moment: Moment) -> BoolArray:
         """The answers of many clients at one moment, fact by fact."""
+        if not self._n_questions:
+            return np.zeros((len(states), 0), dtype=bool)
         today, context = self._context.read(moment)
         found = rows_of([context], self._n_bits).repeat(len(states), axis=0)
         for reader in self._readers:
-            reader.read_all(states, today, found)
+            reader.read_all(states, moment.now, today, found)
         found ^= rows_of([self._turned], self._n_bits)
         for sources, is_all, bit in self._gates:
             wanted, added = rows_of([sources, bit], self._n_bits)
@@ -141,25 +157,6 @@ class QuestionSet:
             found[is_set] |= added
         answers = np.unpackbits(found.view(np.uint8), axis=1).view(bool)
         return answers[:, answers.shape[1] - self._n_questions :]
-
-    def _read(self, states: Sequence[ClientState], moments: Sequence[Moment]) -> list[Bits]:
-        """The bits of each state at its moment, but for those of the gates."""
-        found = []
-        state_before: ClientState | None = None
-        moment_before: Moment | None = None
-        today_before: Today | None = None
-        for state, moment in zip(states, moments, strict=True):
-            if moment is not moment_before:
-                moment_before = moment
-                today, context = self._context.read(moment)
-                if today != today_before:
-                    today_before, state_before = today, None
-            if state is not state_before:
-                state_before, own = state, 0
-                for reader in self._readers:
-                    own |= reader.read(state, today)
-            found.append((own | context) ^ self._turned)
-        return found
 
     def _compile_facts(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import reduce
 from itertools import chain, compress, count
 from operator import or_
@@ -39,9 +40,9 @@ class _Counts:
         self.n = len(of_counts)
         self.keys = [*of_counts, *times]
         self._told = [told[key] for key in self.keys]
-        none = [_NONE_CELL] * len(of_counts) + [0] * len(times)
-        self._none = [bits[cell] for bits, cell in zip(self._told, none, strict=True)]
-        self._nothing = reduce(or_, self._none, 0)
+        none = [told[key][_NONE_CELL] for key in of_counts] + [told[key][0] for key in times]
+        self._none = {fact: bits for fact, bits in enumerate(none) if bits}
+        self._nothing = reduce(or_, none, 0)
         self._rows = [rows_of(bits, n_bits) for bits in self._told]
 
     def read(self, found: Mapping[int, int]) -> Bits:
@@ -51,8 +52,8 @@ class _Counts:
         told = self._none.copy()
         for fact, n in found.items():
             of = self._told[fact]
-            told[fact] = of[min(n + _NONE_CELL, len(of) - 1)]
-        return reduce(or_, told)
+            told[fact] = of[n + _NONE_CELL] if n + _NONE_CELL < len(of) else of[-1]
+        return reduce(or_, told.values())
 
     def add_all(self, found: Rows, clients: IntArray, facts: IntArray, values: IntArray) -> None:
         """Add what all `keys` tell of many clients to their rows.
@@ -99,7 +100,7 @@ class HeldReader:
         lists = [[(fact,) for part in parts for fact in part] for parts in self._facts_of.values()]
         self._lists = Lists([[(fact,) for part in self._others for fact in part], *lists], 1)
 
-    def read(self, state: ClientState, today: Today) -> Bits:
+    def read(self, state: ClientState, now: datetime, _today: Today) -> Bits:
         """What a client's connections tell."""
         found: dict[int, int] = {}
         for held in state.holdings:
@@ -107,12 +108,12 @@ class HeldReader:
             for fact in counted:
                 found[fact] = found.get(fact, 0) + 1
             if timed:
-                days = max((today.now - held.connected_at).days, 0)
+                days = max((now - held.connected_at).days, 0)
                 for fact in timed:
                     found[fact] = min(found.get(fact, days), days)
         return self._counts.read(found)
 
-    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+    def read_all(self, states: Sequence[ClientState], now: datetime, _today: Today, found: Rows) -> None:
         """Add the same for many clients to their rows."""
         held = [holding for state in states for holding in state.holdings]
         owners = np.arange(len(states)).repeat([len(state.holdings) for state in states])
@@ -120,7 +121,7 @@ class HeldReader:
         of, facts = self._lists.join(codes)
         values = np.ones(len(of), dtype=np.intp)
         timed = (facts >= self._counts.n).nonzero()[0]
-        ages = [(today.now - held[place].connected_at).days for place in of[timed].tolist()]
+        ages = [(now - held[place].connected_at).days for place in of[timed].tolist()]
         values[timed] = np.maximum(np.array(ages, dtype=np.intp), 0)
         self._counts.add_all(found, owners[of], facts, values)
 
@@ -154,7 +155,7 @@ class EventReader:
             self._codes[offer_id][type_] = code
         self._lists = Lists([[], *[offers[offer_id][type_] for offer_id, type_ in of_types]], 2)
 
-    def read(self, state: ClientState, today: Today) -> Bits:
+    def read(self, state: ClientState, _now: datetime, today: Today) -> Bits:
         """What a client's events tell."""
         activity = state.history.activity
         if self._others:
@@ -170,7 +171,7 @@ class EventReader:
                 self._add(found, facts, today.hour - activity.hours[place], activity.counts[place])
         return self._counts.read(found)
 
-    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+    def read_all(self, states: Sequence[ClientState], _now: datetime, today: Today, found: Rows) -> None:
         """Add the same for many clients to their rows."""
         activities = [state.history.activity for state in states]
         offer_ids = list(chain.from_iterable([activity.offer_ids for activity in activities]))
@@ -181,20 +182,19 @@ class EventReader:
         types = list(chain.from_iterable([activity.event_types for activity in activities]))
         others = self._codes[""]
         codes = [self._codes.get(offer_ids[place], others).get(types[place], 0) for place in hits]
-        of, facts, n_hours = self._lists.join(np.array(codes, dtype=np.intp))
-        places = np.array(hits, dtype=np.intp)[of]
-        owners = np.arange(len(states)).repeat([len(activity.offer_ids) for activity in activities])
-        hours, counts = (
-            np.fromiter(chain.from_iterable(column), np.intp, len(offer_ids))[places]
-            for column in (
-                [activity.hours for activity in activities],
-                [activity.counts for activity in activities],
-            )
-        )
-        ages = today.hour - hours
-        values = np.where(facts < self._counts.n, counts, np.maximum(ages // _HOURS_A_DAY, 0))
+        # few are left, and only of those are hours and counts fetched
+        places = np.array(list(compress(hits, codes)), dtype=np.intp)
+        ends = np.cumsum([len(activity.offer_ids) for activity in activities])
+        owners = np.searchsorted(ends, places, side="right")
+        starts = ends[owners] - [len(activities[owner].hours) for owner in owners.tolist()]
+        entries = list(zip(owners.tolist(), (places - starts).tolist(), strict=True))
+        hours = np.array([activities[owner].hours[entry] for owner, entry in entries], dtype=np.intp)
+        counts = np.array([activities[owner].counts[entry] for owner, entry in entries], dtype=np.intp)
+        of, facts, n_hours = self._lists.join(np.array(list(filter(None, codes)), dtype=np.intp))
+        ages = today.hour - hours[of]
+        values = np.where(facts < self._counts.n, counts[of], np.maximum(ages // _HOURS_A_DAY, 0))
         is_within = ages < n_hours
-        self._counts.add_all(found, owners[places[is_within]], facts[is_within], values[is_within])
+        self._counts.add_all(found, owners[of[is_within]], facts[is_within], values[is_within])
 
     def _add(self, found: dict[int, int], facts: Sequence[tuple[int, int]], age: int, n: int) -> None:
         """Note that something happened so many times and hours ago."""

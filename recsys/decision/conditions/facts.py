@@ -72,16 +72,14 @@ class FactKey(NamedTuple):
 
 
 class Today(NamedTuple):
-    """The moment as the facts of clients need it.
+    """A second as the facts of clients need it.
 
     Attributes:
-        now: When, aware.
         day: The day in the moment's zone.
         hour: Hours since 1970; see `recsys.history.hour_of`.
         oldest_month_on: The first month whose figures say something of the client as it is.
     """
 
-    now: datetime
     day: date
     hour: int
     oldest_month_on: date
@@ -90,6 +88,24 @@ class Today(NamedTuple):
 def _oldest_month_on(day: date) -> date:
     number = day.year * _YEAR_MONTHS + day.month - 1 - _MOST_MONTHS_OLD
     return date(number // _YEAR_MONTHS, number % _YEAR_MONTHS + 1, 1)
+
+
+class _Second(NamedTuple):
+    """What a second tells.
+
+    Attributes:
+        since: When it begins.
+        until: When it is over.
+        zone: Whose midnights part the days.
+        today: What the facts of clients need of it.
+        bits: What its numbers tell.
+    """
+
+    since: datetime
+    until: datetime
+    zone: tzinfo
+    today: Today
+    bits: Bits
 
 
 class ContextReader:
@@ -109,23 +125,29 @@ class ContextReader:
             for key, bits in told.items()
             if isinstance(bits, NumberBits)
         ]
-        self._latest: tuple[tuple[int, tzinfo, tuple[Any, ...]], date, date, Bits] | None = None
+        self._latest: _Second | None = None
+        self._latest_texts: tuple[tuple[Any, ...], Bits] = ((), 0)
 
     def read(self, moment: Moment) -> tuple[Today, Bits]:
         """What the facts of clients need of a moment, and what it tells."""
-        texts = self._read_texts(moment)
-        # decisions come many a second, and within one nothing changes that a fact could tell
-        key = ((moment.now - _EPOCH) // _SECOND, moment.zone, texts)
         latest = self._latest
-        if latest is None or latest[0] != key:
-            local = moment.now.astimezone(moment.zone)
-            bits = reduce(or_, map(dict.get, self._of, texts, self._others), 0)
-            for number_of, breaks, of in self._numbers:
-                bits |= of[bisect_right(breaks, number_of(local))]
-            day = local.date()
-            self._latest = latest = (key, day, _oldest_month_on(day), bits)
-        _, day, oldest_month_on, bits = latest
-        return Today(moment.now, day, key[0] // _HOUR_SECONDS, oldest_month_on), bits
+        # decisions come many a second and mostly for few places, and then nothing else changes
+        if latest is None or not latest.since <= moment.now < latest.until or latest.zone != moment.zone:
+            self._latest = latest = self._read_second(moment)
+        texts, told = self._read_texts(moment), self._latest_texts
+        if told[0] != texts:
+            told = (texts, reduce(or_, map(dict.get, self._of, texts, self._others), 0))
+            self._latest_texts = told
+        return latest.today, latest.bits | told[1]
+
+    def _read_second(self, moment: Moment) -> _Second:
+        n_seconds, local = (moment.now - _EPOCH) // _SECOND, moment.now.astimezone(moment.zone)
+        bits = 0
+        for number_of, breaks, of in self._numbers:
+            bits |= of[bisect_right(breaks, number_of(local))]
+        day, since = local.date(), _EPOCH + n_seconds * _SECOND
+        today = Today(day, n_seconds // _HOUR_SECONDS, _oldest_month_on(day))
+        return _Second(since, since + _SECOND, moment.zone, today, bits)
 
 
 class TextReader:
@@ -149,7 +171,7 @@ class TextReader:
         self._no_tags = [of[name].told(None) for name in tags]
         self._without_tags = reduce(or_, self._no_tags, 0)
 
-    def read(self, state: ClientState, today: Today) -> Bits:
+    def read(self, state: ClientState, _now: datetime, today: Today) -> Bits:
         """What a client's texts tell."""
         profile = state.profile or _NOBODY
         # loops in C: each fact has so little to say that the interpreter would be most of it
@@ -158,7 +180,7 @@ class TextReader:
             bits |= self._stage.told(profile.stage or stage_of(state, today.day, self._thresholds))
         return bits | self._told_tags(profile.tags)
 
-    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+    def read_all(self, states: Sequence[ClientState], _now: datetime, today: Today, found: Rows) -> None:
         """Add the same for many clients to their rows, text by text; equal texts are looked up once."""
         profiles = [state.profile or _NOBODY for state in states]
         columns = zip(*map(self._read_plain, profiles), strict=True)
@@ -185,9 +207,9 @@ class TextReader:
         found = self._no_tags.copy()
         for tag in tags:
             key, _, value = tag.partition("=")
-            if key in self._tags:
-                place, of_tag = self._tags[key]
-                found[place] = of_tag.told(value or None)
+            of_tag = self._tags.get(key)
+            if of_tag is not None:
+                found[of_tag[0]] = of_tag[1].told(value or None)
         return reduce(or_, found)
 
 
@@ -215,20 +237,26 @@ class NumberReader:
         self._of = [bits.of for bits in told_in_order]
         self._rows = [(np.array(bits.breaks), rows_of(bits.of, n_bits)) for bits in told_in_order]
 
-    def read(self, state: ClientState, today: Today) -> Bits:
+    def read(self, state: ClientState, _now: datetime, today: Today) -> Bits:
         """What a client's numbers tell."""
         profile = state.profile or _NOBODY
-        values: tuple[Any, ...] = self._read_plain(profile)
-        for derive in self._derived:
-            values += (derive(profile, today.day),)
+        values: list[Any] = [
+            *self._read_plain(profile),
+            *[derive(profile, today.day) for derive in self._derived],
+        ]
         if self._no_months:
-            values += self._month_values(state, today)
+            months = state.history.months
+            if months and months[-1].month_on >= today.oldest_month_on:
+                values += self._read_latest(months[-1])
+                values += [figure(months) for figure in self._of_months]
+            else:
+                values += self._no_months
         if None in values:
-            values = tuple([math.nan if value is None else value for value in values])
+            values = [math.nan if value is None else value for value in values]
         cells = map(bisect_right, self._breaks, map(float, values))
         return reduce(or_, map(getitem, self._of, cells), 0)
 
-    def read_all(self, states: Sequence[ClientState], today: Today, found: Rows) -> None:
+    def read_all(self, states: Sequence[ClientState], _now: datetime, today: Today, found: Rows) -> None:
         """Add the same for many clients to their rows, number by number."""
         profiles = [state.profile or _NOBODY for state in states]
         columns: list[Sequence[Any]] = [*zip(*map(self._read_plain, profiles), strict=True)]
@@ -246,19 +274,13 @@ class NumberReader:
         columns: list[Sequence[Any]] = [*zip(*map(self._read_latest, latest), strict=True)]
         return columns + [[*map(figure, known)] for figure in self._of_months]
 
-    def _month_values(self, state: ClientState, today: Today) -> tuple[Any, ...]:
-        months = state.history.months
-        if not months or months[-1].month_on < today.oldest_month_on:
-            return self._no_months
-        values: tuple[Any, ...] = self._read_latest(months[-1])
-        return values + tuple([figure(months) for figure in self._of_months])
-
 
 def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
     """Reads attributes; always a tuple."""
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda thing: tuple([getattr(thing, name) for name in names])
+    if not names:
+        return lambda _: ()
+    read = attrgetter(*names)
+    return read if len(names) > 1 else lambda thing: (read(thing),)
 
 
 def _tenure_days(profile: Profile, today: date) -> int | None:
@@ -276,13 +298,17 @@ _DERIVED: Mapping[str, Callable[[Profile, date], int | None]] = MappingProxyType
 
 
 def _mean_spend(months: Months) -> float | None:
-    known = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
-    return sum(known) / len(known) if known else None
+    try:  # nearly always all three are known, and then this is a third of the time
+        first, second, third = months[-3:]
+        return (first.spend_minor + second.spend_minor + third.spend_minor) / 3  # type: ignore[operator]
+    except (TypeError, ValueError):
+        known = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
+        return sum(known) / len(known) if known else None
 
 
 def _n_sims(months: Months) -> int | None:
     month = months[-1]
-    try:  # nearly always all three are known, and then this is a third of the time
+    try:  # as above
         return month.n_sims_employees + month.n_sims_field + month.n_sims_devices  # type: ignore[operator]
     except TypeError:
         return n_sims(month)
