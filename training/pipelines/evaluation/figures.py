@@ -287,7 +287,7 @@ def _legend() -> alt.Legend:
     )
 
 
-def svg_of(chart: _Chart, prefix: str) -> Markup:
+def svg_of(chart: _Chart, prefix: str, language: str = "en") -> Markup:
     """The chart drawn, with ids of its own: inline drawings of one page share one name space."""
     height = _HEIGHT if chart.height is alt.Undefined else chart.height
     sized = chart.properties(width=_WIDTH, height=height, autosize=alt.AutoSizeParams(type="fit"))
@@ -306,6 +306,7 @@ def svg_of(chart: _Chart, prefix: str) -> Markup:
         )
         .configure_text(fontSize=12)
     )
-    svg = str(vl_convert.vegalite_to_svg(styled.to_dict()))
+    spec = styled.to_dict()
+    svg = str(vl_convert.vegalite_to_svg(spec, format_locale="ru-RU" if language == "ru" else "en-US"))
     svg = re.sub(r'(\bid="|url\(#)', rf"\g<1>{prefix}-", svg)
     return Markup(svg)  # noqa: S704 – drawn here; texts in it were escaped by the renderer

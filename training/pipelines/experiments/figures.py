@@ -10,10 +10,11 @@ import polars as pl
 
 from recsys.experiments.results import Interval, Results, SegmentEffect
 from training.pipelines.evaluation.figures import Figure, svg_of
-from training.pipelines.experiments.words import word
+from training.pipelines.experiments.words import count, segment_name, word
 from training.pipelines.look import ACCENT, AXIS, COLOURS
 
 _LABELS = alt.Axis(labelLimit=190)
+_DAYS = alt.Axis(tickCount=6, tickMinStep=1, format="d")
 _N_SEGMENTS = 12
 
 
@@ -43,10 +44,14 @@ def _effect(results: Results, language: str) -> Figure | None:
     if not rows:
         return None
     frame = pl.DataFrame(rows, schema=["day", "arm", "value", "low", "high"], orient="row")
-    x = alt.X("day:Q", title=word("day", language), axis=alt.Axis(tickCount=6, format="d"))
+    x = alt.X("day:Q", title=word("day", language), axis=_DAYS)
     base = alt.Chart(frame).encode(x=x, color=_colour([arm.name for arm in results.arms[1:]]))
     y = alt.Y("value:Q", title=f"{results.primary}: {word('difference', language)}", axis=_axis(results))
-    band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", axis=_axis(results)), y2="high:Q")
+    # a band between single days has no width
+    is_path = frame["day"].n_unique() > 1
+    band = (base.mark_area(opacity=0.2) if is_path else base.mark_rule(strokeWidth=2)).encode(
+        y=alt.Y("low:Q", axis=_axis(results)), y2="high:Q"
+    )
     line = base.mark_line(strokeWidth=2).encode(y=y)
     dots = base.mark_point(filled=True, size=24, opacity=1).encode(y=y)
     zero = (
@@ -54,7 +59,9 @@ def _effect(results: Results, language: str) -> Figure | None:
     )
     chart = (zero + band + line + dots).properties(height=270)
     return Figure(
-        word("effect_over_time", language), word("effect_caption", language), svg_of(chart, "effect")
+        word("effect_over_time", language),
+        word("effect_caption", language),
+        svg_of(chart, "effect", language),
     )
 
 
@@ -82,12 +89,12 @@ def _ratio(results: Results, language: str) -> Figure | None:
         scale=alt.Scale(domain=[0, most], nice=False),
         axis=alt.Axis(format="%", tickCount=5),
     )
-    x = alt.X("day:Q", title=word("day", language), axis=alt.Axis(tickCount=6, format="d"))
+    x = alt.X("day:Q", title=word("day", language), axis=_DAYS)
     lines = alt.Chart(frame).mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(names))
     rules = alt.Chart(planned).mark_rule(strokeDash=[4, 4], color=AXIS).encode(y=y)
     p_value = results.sample_ratio.always_valid_p_value
     caption = word("ratio_caption", language).format(p=told_p(p_value, language))
-    return Figure(word("ratio_over_time", language), caption, svg_of(rules + lines, "ratio"))
+    return Figure(word("ratio_over_time", language), caption, svg_of(rules + lines, "ratio", language))
 
 
 def _decisions(results: Results, language: str) -> Figure | None:
@@ -116,7 +123,9 @@ def _decisions(results: Results, language: str) -> Figure | None:
         filled=True, size=60, opacity=1
     ).encode(x=x)
     title, caption = word("decisions", language), word("decisions_caption", language)
-    return Figure(title, caption, svg_of(chart.properties(height=60 * len(results.arms) + 60), "decisions"))
+    return Figure(
+        title, caption, svg_of(chart.properties(height=60 * len(results.arms) + 60), "decisions", language)
+    )
 
 
 def segment_figures(results: Results, language: str) -> list[Figure]:
@@ -140,7 +149,7 @@ def _segments(results: Results, title: str, part: list[SegmentEffect], prefix: s
     scale = _scale_of(results)
     rows = [
         (
-            f"{one.segment} ({sum(one.n_clients):,})",
+            f"{segment_name(one.dimension, one.segment, language)} ({count(sum(one.n_clients), language)})",
             *(scale * end for end in _ends(one.shrunk)),
             scale * one.absolute.value,
         )
@@ -160,7 +169,7 @@ def _segments(results: Results, title: str, part: list[SegmentEffect], prefix: s
     dots = base.mark_point(filled=True, size=60, opacity=1, color=ACCENT).encode(x=x)
     rings = base.mark_point(filled=False, size=45, opacity=0.8, color=COLOURS[1]).encode(x="own:Q")
     chart = (zero + ends + dots + rings).properties(height=24 * len(rows) + 60)
-    return Figure(title, "", svg_of(chart, prefix))
+    return Figure(title, "", svg_of(chart, prefix, language))
 
 
 def _ends(interval: Interval) -> tuple[float, float, float]:

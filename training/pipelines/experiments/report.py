@@ -18,7 +18,7 @@ from recsys.experiments.wording import (
 )
 from training.pipelines.evaluation.words import local
 from training.pipelines.experiments.figures import segment_figures, time_figures, told_p
-from training.pipelines.experiments.words import SAYS, word
+from training.pipelines.experiments.words import SAYS, count, word
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +101,3 @@ def _amount(minor: float, language: str) -> str:
 
 def _parts(found: Interval) -> tuple[float, float, float]:
     return found.value, found.low, found.high
-
-
-def count(n: int, language: str) -> str:
-    """A number of things.
-
-    Example:
-        >>> count(12000, "en")
-        '12,000'
-    """
-    return f"{n:,}".replace("-", "\N{MINUS SIGN}").replace(
-        ",", "\N{NO-BREAK SPACE}" if language == "ru" else ","
-    )

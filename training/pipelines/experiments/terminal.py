@@ -9,8 +9,8 @@ from rich.text import Text as Line
 from recsys.experiments.results import Interval, Results
 from recsys.experiments.wording import cause_text, value_text
 from training.pipelines.experiments.figures import told_p
-from training.pipelines.experiments.report import absolute_cell, count, relative_cell
-from training.pipelines.experiments.words import SAYS, word
+from training.pipelines.experiments.report import absolute_cell, relative_cell
+from training.pipelines.experiments.words import SAYS, count, word
 
 
 def render_results(results: Results, language: str) -> Group:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from recsys.decision.conditions.vocabulary import FIELDS
 from recsys.experiments.results import Says, Text
 
 SAYS: Mapping[Says, Text] = MappingProxyType(
@@ -13,6 +14,15 @@ SAYS: Mapping[Says, Text] = MappingProxyType(
         Says.WORSE: Text("хуже", "worse"),
         Says.NO_DIFFERENCE: Text("разница не найдена", "no difference found"),
         Says.CANNOT_TELL: Text("сказать нельзя", "cannot tell"),
+    }
+)
+
+_SEGMENTS: Mapping[str, Text] = MappingProxyType(
+    {
+        "unknown": Text("неизвестно", "unknown"),
+        "low": Text("нижняя треть", "lowest third"),
+        "middle": Text("средняя треть", "middle third"),
+        "high": Text("верхняя треть", "highest third"),
     }
 )
 
@@ -140,6 +150,15 @@ WORDS: Mapping[str, Text] = MappingProxyType(
             "Поправка Холма: главный показатель – по вариантам, остальные – по показателям и вариантам.",
             "Holm's correction: the primary metric over arms, the others over metrics and arms together.",
         ),
+        "meaning_guardrail": Text(
+            "У ограничения свой интервал: он отвечает, хуже ли вариант больше, чем на допустимый вред, и"
+            " бывает уже или шире, чем в таблице показателей. Маржа – в валюте данных, за {months} месяцев"
+            " того, что подключено; повторное подключение того, что уже есть, не в счёт.",
+            "A guardrail has an interval of its own: it answers whether the arm is worse by more than the"
+            " harm tolerated, and may be narrower or wider than in the table of metrics. Margin is in the"
+            " data's currency, of {months} months of what was connected; connecting again what one has does"
+            " not count.",
+        ),
         "origin": Text("Происхождение", "Origin"),
         "data": Text("Данные", "Data"),
         "method": Text("Метод", "Method"),
@@ -153,3 +172,29 @@ WORDS: Mapping[str, Text] = MappingProxyType(
 def word(key: str, language: str) -> str:
     """A word of the report."""
     return WORDS[key].told(language)
+
+
+def segment_name(dimension: str, segment: str, language: str) -> str:
+    """What a segment is called.
+
+    Example:
+        >>> segment_name("size", "micro", "ru"), segment_name("region", "north", "ru")
+        ('микро', 'north')
+    """
+    if segment in _SEGMENTS:
+        return _SEGMENTS[segment].told(language)
+    fact = FIELDS.get(dimension)
+    labels = None if fact is None or fact.labels is None else fact.labels.get(segment)
+    return segment if labels is None else Text(*labels).told(language)
+
+
+def count(n: int, language: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> count(12000, "en")
+        '12,000'
+    """
+    return f"{n:,}".replace("-", "\N{MINUS SIGN}").replace(
+        ",", "\N{NO-BREAK SPACE}" if language == "ru" else ","
+    )
