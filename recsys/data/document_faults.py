@@ -93,7 +93,7 @@ class PlainConstructor(RoundTripConstructor):
 def _no_such_value(text: str, node: Node) -> str:
     if node.tag == _TIMESTAMP_TAG:
         return f"there is no {'day' if len(text) <= len('2026-02-30') else 'moment'} {text}; correct it"
-    return f"{text!r} is no value of its kind; correct it"
+    return f"{text[:_LONGEST_VALUE]!r} is no value of its kind; correct it"
 
 
 def describe_yaml(error: MarkedYAMLError) -> str:

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -23,6 +24,11 @@ FAULT_SCHEMA: dict[str, pl.DataType] = {
     "row": pl.String(),
 }
 _SUFFIXES = (".parquet", ".csv")
+# Python's years end with 9999, and begin with 1, 62 bn seconds before 1970.
+_FIRST_SECOND, _LAST_SECOND = -62_000_000_000, 250_000_000_000
+_PER_SECOND = MappingProxyType({"ms": 10**3, "us": 10**6, "ns": 10**9})
+# The library gives up on some broken files by a panic, which is no Exception.
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +101,29 @@ def read_raw(name: str, path: Path) -> RawTable:
 
 def from_frame(name: str, frame: pl.DataFrame) -> RawTable:
     """The rows of a source without lines of its own: line = row number + 1."""
+    frame = frame.select(_within_years(column) for column in frame)
     lines = pl.Series("line", range(2, len(frame) + 2), dtype=pl.Int64)
     return RawTable(name, frame, lines, None, pl.DataFrame(schema=FAULT_SCHEMA))
+
+
+def _within_years(column: pl.Series) -> pl.Series:
+    """A column of moments beyond Python's years as the numbers that it is stored as, which are refused later.
+
+    The library would give up on them by a panic.
+    """
+    if not column.dtype.is_temporal() or column.dtype == pl.Time:
+        return column
+    stored = column.to_physical()
+    per_second = _PER_SECOND.get(str(getattr(column.dtype, "time_unit", "day")), 1 / 86_400)
+    first = max(int(_FIRST_SECOND * per_second), -(2**63))
+    last = min(int(_LAST_SECOND * per_second), 2**63 - 1)
+    return column if stored.drop_nulls().is_between(first, last).all() else stored
 
 
 def _read_parquet(name: str, path: Path) -> RawTable:
     try:
         frame = pl.read_parquet(path, glob=False)
-    except pl.exceptions.PolarsError as error:
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a whole Parquet file ({reason}); write or copy it again") from error
     return from_frame(name, frame)
@@ -113,7 +134,10 @@ def _read_csv(name: str, path: Path) -> RawTable:
     if records.is_empty():
         raise DataError(f"{path}: the file is empty; its first line must name the columns")
     header_text: str = records["text"][0]
-    header = next(csv.reader(io.StringIO(header_text)))
+    try:
+        header = next(csv.reader(io.StringIO(header_text)))
+    except csv.Error as error:
+        raise DataError(f"{path}, line 1: no names of columns ({error}); end lines by line feeds") from error
     if len(header) == 1 and header[0].count(";") + header[0].count("\t") > 0:
         raise DataError(f"{path}, line 1: one column only; separate fields by commas")
     if len(set(header)) < len(header):
@@ -180,7 +204,7 @@ def _parse_records(texts: pl.Series, header: list[str], path: Path) -> pl.DataFr
     body = texts.str.join("\n").item().encode()
     try:
         frame = pl.read_csv(body, has_header=False, new_columns=header, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path}: not a CSV file: {str(error).splitlines()[0]}") from error
     if frame.shape != (len(texts), len(header)):
         raise DataError(f"{path}: quotes inside fields are not doubled; write the file with a CSV library")

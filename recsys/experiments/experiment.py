@@ -112,11 +112,11 @@ class Metric(RunConfig):
     measure: Measure
     kind: MetricKind = Field(default=MetricKind.PROPORTION, validate_default=True)
     per: Measure | None = Field(default=None, validate_default=True)
-    is_attributed: bool = False
+    is_attributed: bool = Field(default=False, strict=True)
     offers: OfferScope = OfferScope()
     winsorised_at: float | None = Field(default=None, gt=0.5, lt=1)
     covariate: Measure | None = None
-    higher_is_better: bool = Field(default=None, validate_default=True)
+    higher_is_better: bool = Field(default=None, validate_default=True, strict=True)
 
     @field_validator("higher_is_better", mode="before")
     @classmethod
@@ -169,7 +169,7 @@ class Guardrail(RunConfig):
 
     metric: Metric
     margin: float = Field(gt=0, le=1)
-    stops: bool = True
+    stops: bool = Field(default=True, strict=True)
 
 
 class Expected(RunConfig):
@@ -265,7 +265,7 @@ class Experiment(RunConfig):
     layer: Identifier | None = None
     layer_range: tuple[float, float] = (0.0, 1.0)
     coverage: float = Field(default=1.0, gt=0, le=1)
-    arms: tuple[Arm, ...]
+    arms: tuple[Arm, ...] = Field(json_schema_extra={"minItems": 2, "maxItems": _MAX_ARMS})
     targeting: Condition | None = None
     placements: tuple[Id, ...] = ()
     primary: Metric
@@ -280,7 +280,7 @@ class Experiment(RunConfig):
     spending: Spending = Spending.OBRIEN_FLEMING
     alpha: float = Field(default=0.05, ge=1e-6, lt=0.5)
     stratify_by: tuple[Stratum, ...] = tuple(Stratum)
-    is_balanced: bool = False
+    is_balanced: bool = Field(default=False, strict=True)
     n_salts: int = Field(default=1_000, ge=1, le=10_000)
     admissible_share: float = Field(default=0.1, gt=0, le=1)
     forced: dict[Id, str] = Field(default_factory=dict)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from recsys.domain import MAX_ID_LENGTH
 
@@ -25,8 +25,21 @@ def _readable(text: str) -> str:
 Line = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_readable)]
 Paragraph = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_readable)]
 Salt = Annotated[str, Field(min_length=1, max_length=2 * MAX_ID_LENGTH)]
+
+
+def _written(value: object) -> object:
+    """Refuse a number, which would be read as seconds since 1970."""
+    if isinstance(value, int | float):
+        raise ValueError("a moment is needed, not a number; write it with a zone")  # noqa: TRY004
+    return value
+
+
 # The reader of YAML has a type of its own for moments.
-Instant = Annotated[AwareDatetime, AfterValidator(lambda at: datetime.fromtimestamp(at.timestamp(), UTC))]
+Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written),
+    AfterValidator(lambda at: datetime.fromtimestamp(at.timestamp(), UTC)),
+]
 
 
 def repeated(names: Sequence[str]) -> str | None:

@@ -332,8 +332,8 @@ def test_a_horizon_may_end_with_the_datas_last_day(two_tastes: Path, tmp_path: P
         pytest.param(["expert"], "2024-03-01", 5, "expert.yaml", id="expert without its weights"),
         pytest.param(["missing.toml"], "2024-03-01", 5, "missing.toml", id="no such recipe"),
         pytest.param(["ease"], "spring", 5, "as_of 'spring'", id="no date"),
-        pytest.param(["ease"], "2024-03-01", 0, "k: Input should be greater", id="k = 0"),
-        pytest.param([], "2024-03-01", 5, "models: ", id="no models"),
+        pytest.param(["ease"], "2024-03-01", 0, "k must be at least 1, not '0'", id="k = 0"),
+        pytest.param([], "2024-03-01", 5, "models must have 1 or more values", id="no models"),
     ],
 )
 def test_wrong_requests_are_named_and_write_nothing(

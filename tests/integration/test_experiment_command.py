@@ -180,7 +180,7 @@ def test_an_unknown_experiment_names_the_known(data: Path, tmp_path: Path) -> No
 
 
 def test_a_broken_document_is_named(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="document of experiment 'broken': experiment: Field required"):
+    with pytest.raises(DataError, match="document of experiment 'broken': experiment is missing"):
         run_experiment(str(data), "broken", tmp_path / "o")
 
 

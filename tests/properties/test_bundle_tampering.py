@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.bundle import (
+    FORMAT_VERSION,
     MANIFEST,
     Bundle,
     Manifest,
@@ -319,7 +320,7 @@ def test_a_forged_manifest_that_does_not_fit_is_refused(copy: Path, changes: dic
         load_bundle(copy)
 
 
-@pytest.mark.parametrize("version", [0, 1, 4, "1", None])
+@pytest.mark.parametrize("version", [0, 1, FORMAT_VERSION - 1, FORMAT_VERSION + 1, "1", None])
 def test_a_foreign_format_version_is_named(copy: Path, version: object) -> None:
     values = {**orjson.loads((copy / MANIFEST).read_bytes()), "format_version": version, "news": True}
     (copy / MANIFEST).write_bytes(orjson.dumps(values))

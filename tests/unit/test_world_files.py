@@ -64,17 +64,17 @@ def test_a_base_is_found_from_the_folder_of_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("n_client = 7\n", "n_client: .*not permitted"),
-        ("[portal]\nvisits = 0.2\n", "portal.visits: .*not permitted"),
-        ("[portal]\nvisit = 1.2\n", "portal.visit: .*less than or equal to 1"),
+        ("n_client = 7\n", "n_client is no known name"),
+        ("[portal]\nvisits = 0.2\n", "portal.visits is no known name"),
+        ("[portal]\nvisit = 1.2\n", "portal.visit must be at most 1"),
         ("portal = 3\n", "portal: .*"),
-        ("[life]\nexpand = nan\n", "life.expand: .*"),
-        ("[appetite]\norganic = inf\n", "appetite.organic: .*finite"),
+        ("[life]\nexpand = nan\n", "life.expand must be a finite number"),
+        ("[appetite]\norganic = inf\n", "appetite.organic must be a finite number"),
         ("[forms]\npartnership = { share = 1, staff = 2, spread = 1 }\n", "forms.partnership"),
-        ("[appetite]\ncalendar = [1, 1]\n", "appetite.calendar: .*12"),
+        ("[appetite]\ncalendar = [1, 1]\n", "appetite.calendar must have 12 or more values"),
         (
             '[[logging]]\npolicy = "p"\nkind = "epsilon"\n',
-            "logging.0.kind: .*'uniform', 'softmax' or 'greedy'",
+            "logging.0.kind must be 'uniform', 'softmax' or 'greedy'",
         ),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_world_is_not_its_own_base(tmp_path: Path) -> None:
 def test_a_broken_base_is_told_from_a_broken_world(tmp_path: Path) -> None:
     _write(tmp_path, 'name = "half"\n', "half.toml")
     path = _write(tmp_path, 'base = "half.toml"\n')
-    with pytest.raises(ConfigError, match=r"half\.toml, the base of .*mine\.toml: .*title: Field required"):
+    with pytest.raises(ConfigError, match=r"half\.toml, the base of .*mine\.toml: .*title is missing"):
         World.load(path)
 
 
@@ -147,7 +147,7 @@ def test_a_broken_base_is_told_from_a_broken_world(tmp_path: Path) -> None:
     [
         ({"adding": (0.01, 0.02)}, "adding: not the usual band; say why in reason"),
         ({"adding": (0.03, 0.02), "reason": "odd"}, r"\[least, most\]"),
-        ({"popularity": (0.5, 1.5), "reason": "odd"}, "popularity.1: .*less than or equal to 1"),
+        ({"popularity": (0.5, 1.5), "reason": "odd"}, "popularity.1 must be at most 1"),
     ],
 )
 def test_an_unusual_face_is_ordered_and_reasoned(values: dict[str, object], message: str) -> None:
