@@ -22,7 +22,15 @@ from recsys.tables.facts import (
     OFFER_RELATIONS,
     OFFERS,
 )
-from recsys.tables.log import ASSIGNMENTS, DECISION_ITEMS, DECISIONS, EVENTS, EXPERIMENT_STATUSES, EXPERIMENTS
+from recsys.tables.log import (
+    ASSIGNMENTS,
+    DECISION_ITEMS,
+    DECISIONS,
+    EVENTS,
+    EXPERIMENT_STATUSES,
+    EXPERIMENTS,
+    SHADOW_DECISIONS,
+)
 
 __all__ = [
     "ASSIGNMENTS",
@@ -39,6 +47,7 @@ __all__ = [
     "OFFER_PRICES",
     "OFFER_RELATIONS",
     "REQUIRED_TABLES",
+    "SHADOW_DECISIONS",
     "TABLES",
     "Column",
     "ColumnType",

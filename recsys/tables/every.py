@@ -12,7 +12,14 @@ from recsys.tables.facts import (
     OFFER_RELATIONS,
     OFFERS,
 )
-from recsys.tables.log import ASSIGNMENTS, DECISION_ITEMS, DECISIONS, EVENTS, EXPERIMENTS
+from recsys.tables.log import (
+    ASSIGNMENTS,
+    DECISION_ITEMS,
+    DECISIONS,
+    EVENTS,
+    EXPERIMENTS,
+    SHADOW_DECISIONS,
+)
 
 TABLES: tuple[Table, ...] = (
     CLIENTS,
@@ -27,6 +34,7 @@ TABLES: tuple[Table, ...] = (
     EVENTS,
     EXPERIMENTS,
     ASSIGNMENTS,
+    SHADOW_DECISIONS,
 )
 REQUIRED_TABLES: tuple[Table, ...] = (CLIENTS, OFFERS, HOLDINGS)
 

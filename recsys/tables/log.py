@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsys.domain import Change, DismissalReason, EventType
+from recsys.domain import Change, DismissalReason, EventType, Size
 from recsys.tables.contract import (
     RECORDED_AT,
     Column,
@@ -135,5 +135,35 @@ ASSIGNMENTS = Table(
         ),
         id_column("trigger_decision_id", "that decision", is_nullable=True),
         RECORDED_AT,
+    ),
+)
+
+SHADOW_DECISIONS = Table(
+    name="shadow_decisions",
+    about="what models in shadow would have shown instead of a decision's list, as far as it was sampled",
+    key=("decision_id", "bundle_version"),
+    columns=(
+        id_column("decision_id", "the decision"),
+        id_column("bundle_version", "version of the models in shadow"),
+        id_column("live_version", "version of the models that the decision was made with"),
+        id_column("placement_id", "the placement"),
+        text_column("client_size", "size class of the client, where it is known", tuple(Size)),
+        instant_column("occurred_at", "when the decision was taken"),
+        RECORDED_AT,
+        Column("n_shown", ColumnType.INTEGER, "offers that the decision showed", minimum=0),
+        Column("n_differing", ColumnType.INTEGER, "of them, those that the shadow's list lacks", minimum=0),
+        Column("n_candidates", ColumnType.INTEGER, "offers that both could have shown", minimum=0),
+        Column(
+            "rank_correlation",
+            ColumnType.NUMBER,
+            "Spearman's correlation of the candidates' priorities, −1–1; missing = none can be told",
+            is_nullable=True,
+        ),
+        Column(
+            "mean_difference",
+            ColumnType.NUMBER,
+            "mean over the candidates of the shadow's probability − the live one; missing = no candidates",
+            is_nullable=True,
+        ),
     ),
 )

@@ -22,7 +22,7 @@ from serving.ports import Row, Store
 from serving.services.policies import dropped_placements, sound_policy
 
 META = "dataset.toml"
-_LOG_TABLES = ("decisions", "decision_items", "events", "experiments", "assignments")
+_LOG_TABLES = ("decisions", "decision_items", "events", "experiments", "assignments", "shadow_decisions")
 _FEEDS = ("clients", "offers", "holdings")
 _WHOLE_TABLES = ("offer_relations", "offer_prices")
 _LARGEST_LOSS = 0.2

@@ -87,6 +87,14 @@ def changed_meanwhile(order: ExperimentOrder) -> ConflictError:
     )
 
 
+def bundles_changed_meanwhile() -> ConflictError:
+    """The error of an order of a bundle whose number is taken."""
+    return ConflictError(
+        "somebody gave another order about bundles meanwhile; look at it (`recsys-serve bundle list`) and say"
+        " yours again"
+    )
+
+
 def _latest(table: Table, rows: Iterable[Row]) -> list[Row]:
     latest: dict[tuple[Any, ...], Row] = {}
     for row in rows:

@@ -12,12 +12,29 @@ import sqlalchemy as sa
 from sqlalchemy import event, pool
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from recsys.errors import ConfigError, ConflictError, DataError, StoreUnavailableError
 from serving.storage.types import Texts
 
-_BUSY_SECONDS = 10
-_CONNECT_SECONDS = 5
+# A write waits for other writers; a read runs on the event loop, where everybody would wait for it.
+_BUSY_SECONDS_OF_WRITES = 10
+_BUSY_SECONDS_OF_READS = 0.5
+# A machine that is gone without a word is noticed after some seconds, and not after the system's hours.
+_CONNECT = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+# Of each kind, per process: what requests, the writer and the loops use at once; who gets none soon is told.
+_POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 10, "pool_timeout": 5, "pool_pre_ping": True}
+# What a request waits for ends before whoever asked gives up; `streaming` has no limit.
+_LIMIT_READS = "SET statement_timeout = '30s'"
+_LIFT_LIMIT = "SET LOCAL statement_timeout = 0"
+# IMMEDIATE takes the write lock first: a reader that turns writer later could only fail.
+_BEGIN = "BEGIN IMMEDIATE"
 _MIGRATE = "run `recsys-serve migrate`"
 _TRANSIENT_STATES = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
 
@@ -79,6 +96,9 @@ class Database:
         self.place = url.render_as_string(hide_password=True)
         connect = _connect_sqlite if self.is_embedded else _connect_postgresql
         self.reader, self.writer = connect(url)
+        self._is_disposed = False
+        for engine in (self.reader, self.writer):
+            event.listen(engine, "checkin", self._close_late)
         self.dialect = self.writer.dialect
 
     def insert(self, table: sa.Table) -> Insert:
@@ -102,7 +122,32 @@ class Database:
             if not self.is_embedded:
                 # A server-side cursor lives in a transaction only.
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                connection.exec_driver_sql(_LIFT_LIMIT)
             yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Cursor]:
+        """A cursor in a transaction: durable at the end, undone where anything fails.
+
+        Raises:
+            StoreUnavailableError: The database was closed: what goes on in portions ends with it.
+        """
+        if self._is_disposed:
+            raise StoreUnavailableError(f"the database {self.place} is closed")
+        if not self.is_embedded:
+            with self.writer.begin() as connection:
+                yield connection.connection.cursor()
+            return
+        # SQLAlchemy's own way of beginning and ending takes longer than writing a decision does.
+        own = self.writer.raw_connection()
+        try:
+            cursor = own.cursor()
+            cursor.execute(_BEGIN)
+            yield cursor
+            cursor.execute("COMMIT")
+        finally:
+            own.rollback()  # nothing is left to undo where all went well
+            own.close()
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -117,6 +162,19 @@ class Database:
         except (DBAPIError, sqlite3.Error, psycopg.Error) as error:
             self.explain(error)
             raise
+        except PoolTimeoutError as error:
+            raise StoreUnavailableError(
+                f"the database {self.place} did not answer: all connections are in use"
+            ) from error
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """As `explaining`, for a read: where somebody is in its way, the database does not answer."""
+        try:
+            with self.explaining():
+                yield
+        except TransientError as error:
+            raise StoreUnavailableError(f"the database {self.place} is busy: {error}") from error
 
     def explain(self, error: Exception) -> None:
         """Raise what an error of a driver means to a caller; nothing if it is no matter of theirs."""
@@ -133,9 +191,15 @@ class Database:
             ) from error
 
     def dispose(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that nobody uses, and each other one as soon as it is given back."""
+        self._is_disposed = True
         self.reader.dispose()
         self.writer.dispose()
+
+    def _close_late(self, _connection: object, record: pool.ConnectionPoolEntry) -> None:
+        """A read that outlived the store would leave its connection in a pool that nobody closes."""
+        if self._is_disposed:
+            record.invalidate()
 
 
 def open_database(database_url: str) -> Database:
@@ -147,6 +211,12 @@ def open_database(database_url: str) -> Database:
     Raises:
         ConfigError: The address is of no such form.
     """
+    if database_url.partition("?")[0].count("@") > 1:
+        # What is taken for the host would be a part of the password, and would be told.
+        raise ConfigError(
+            "the password in RECSYS_DATABASE_URL holds an @: write %40 for it, or leave the password out and"
+            " set PGPASSWORD"
+        )
     try:
         url = sa.make_url(database_url)
     except (ArgumentError, ValueError):
@@ -173,7 +243,7 @@ def refusal(error: Exception) -> ConflictError | DataError:
 
 
 def _connect_sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
-    def create() -> sa.Engine:
+    def create(busy_seconds: float) -> sa.Engine:
         engine = sa.create_engine(
             url,
             poolclass=pool.QueuePool,
@@ -182,15 +252,14 @@ def _connect_sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
             connect_args={
                 "isolation_level": None,  # transactions are ours: the driver's own begin too late
                 "check_same_thread": False,
-                "timeout": _BUSY_SECONDS,
+                "timeout": busy_seconds,
             },
         )
         event.listen(engine, "connect", _set_pragmas)
         return engine
 
-    reader, writer = create(), create()
-    # IMMEDIATE takes the write lock first: a reader that turns writer later could only fail.
-    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    reader, writer = create(_BUSY_SECONDS_OF_READS), create(_BUSY_SECONDS_OF_WRITES)
+    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql(_BEGIN))
     return reader, writer
 
 
@@ -203,10 +272,17 @@ def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _connect_postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
-    defaults = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
-    writer = sa.create_engine(url, pool_pre_ping=True, connect_args=defaults)
-    reader = sa.create_engine(url, pool_pre_ping=True, connect_args=defaults, isolation_level="AUTOCOMMIT")
+    defaults = {name: value for name, value in _CONNECT.items() if name not in url.query}
+    writer = sa.create_engine(url, connect_args=defaults, **_POOL)
+    reader = sa.create_engine(url, connect_args=defaults, isolation_level="AUTOCOMMIT", **_POOL)
+    event.listen(reader, "connect", _limit_reads)
     return reader, writer
+
+
+def _limit_reads(connection: psycopg.Connection[Any], _record: object) -> None:
+    # No option of the connection, which a pooler between would refuse.
+    connection.execute(_LIMIT_READS)
+    connection.commit()
 
 
 def _is_transient(cause: BaseException | None) -> bool:
@@ -227,7 +303,10 @@ def _is_foreign_schema(cause: BaseException | None) -> bool:
 def _is_no_answer(cause: BaseException | None) -> bool:
     return isinstance(
         cause,
-        sqlite3.OperationalError | psycopg.OperationalError | psycopg.InterfaceError,
+        sqlite3.OperationalError
+        | psycopg.OperationalError
+        | psycopg.InterfaceError
+        | psycopg.errors.ReadOnlySqlTransaction,
     ) or (type(cause) is sqlite3.DatabaseError)  # "file is not a database", "malformed"
 
 

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from recsys.domain import ClientId, ClientState
-from recsys.errors import DataError
-from recsys.tables import DECISION_ITEMS, table_named
+from recsys.tables import DECISION_ITEMS, DECISIONS, EVENTS, table_named
 from serving.ports import Row
-from serving.storage import folding, rules, schema
+from serving.storage import folding, log_loading, schema
 from serving.storage.dialects import Cursor
 from serving.storage.queries import Queries
 from serving.storage.writes import locked_states, put_states, read_states
 
 CATALOGUE_TABLES = ("offers", "offer_relations", "offer_prices")
+_OF_LOG = MappingProxyType(
+    {
+        DECISIONS.name: log_loading.load_decisions,
+        DECISION_ITEMS.name: log_loading.load_items,
+        EVENTS.name: log_loading.load_events,
+    }
+)
 
 
 def upsert_rows(
     cursor: Cursor, queries: Queries, table: str, rows: Sequence[Row], loaded_at: datetime
 ) -> int:
     """Write rows of a contract table and remember how fresh it is."""
-    if table == DECISION_ITEMS.name:
-        _upsert_items(cursor, queries, rows)
+    load_log = _OF_LOG.get(table)
+    if load_log is not None:
+        load_log(cursor, queries, rows)
     else:
         queries.tables.upsert[table].run_many(cursor, rows)
     if table in CATALOGUE_TABLES:
@@ -81,26 +89,6 @@ def _by_client(rows: Iterable[dict[str, Any]]) -> Mapping[str, list[dict[str, An
     for row in rows:
         found.setdefault(row["client_id"], []).append(row)
     return found
-
-
-def _upsert_items(cursor: Cursor, queries: Queries, rows: Sequence[Row]) -> None:
-    by_decision: dict[str, list[Row]] = {}
-    for row in rows:
-        by_decision.setdefault(row["decision_id"], []).append(row)
-    stored = queries.log.shown.rows(cursor, {"decision_ids": list(by_decision)})
-    unknown = by_decision.keys() - {row["decision_id"] for row in stored}
-    if unknown:
-        raise DataError(f"items of unknown decisions, such as {min(unknown)!r}; load the decisions first")
-    queries.log.put_items.run_many(
-        cursor,
-        [
-            {
-                "of_decision": row["decision_id"],
-                "merged": rules.merge_items(row["items"], by_decision[row["decision_id"]]),
-            }
-            for row in stored
-        ],
-    )
 
 
 def _note_load(

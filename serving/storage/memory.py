@@ -10,18 +10,16 @@ from typing import Any
 from recsys.data.state import apply_events, put_months
 from recsys.domain import ClientId, ClientState, EventType
 from recsys.errors import (
-    ConflictError,
     DataError,
     RecsysError,
     UnknownClientError,
     UnknownOfferError,
 )
 from recsys.tables import DECISION_ITEMS, TABLES, Table, table_named
-from serving.orders import stops_in_force
+from serving.orders import Assignment, ContentVersion, stops_in_force
 from serving.ports import (
     Answer,
     Catalogue,
-    ContentVersion,
     HoldingChange,
     LogDecisions,
     MonthChange,
@@ -35,24 +33,32 @@ from serving.ports import (
     WriteResult,
 )
 from serving.storage import content, folding, rules
+from serving.storage.memory_accounts import MemoryAccounts
+from serving.storage.memory_bundles import MemoryBundles
 from serving.storage.memory_content import MemoryContent
 from serving.storage.memory_experiments import MemoryExperiments
+from serving.storage.memory_log import log_decisions
+from serving.storage.memory_upkeep import MemoryUpkeep
 from serving.storage.schema import stored_key, version_column
 
 _CATALOGUE_TABLES = ("offers", "offer_relations", "offer_prices")
 
 
-class MemoryStore(MemoryContent, MemoryExperiments):
+class MemoryStore(MemoryContent, MemoryExperiments, MemoryBundles, MemoryAccounts, MemoryUpkeep):
     """A `serving.ports.Store` of dicts; nothing outlives the process."""
 
     def __init__(self) -> None:
         MemoryContent.__init__(self)
         MemoryExperiments.__init__(self)
+        MemoryBundles.__init__(self)
+        MemoryAccounts.__init__(self)
+        MemoryUpkeep.__init__(self)
         self._states: dict[str, ClientState] = {}
         self._answers: dict[str, Answer] = {}
         # Rows by stored key (missing parts of a key as ""), for each table of the contract.
         self._tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {table.name: {} for table in TABLES}
-        self._tables.update(experiments=self._orders, assignments=self._assignments)
+        self._tables |= {"experiments": self._orders, "assignments": self._assignments}
+        self._tables["shadow_decisions"] = self._shadow_decisions
         self._impressions: set[tuple[str, int]] = set()
         self._loads: dict[str, SourceAge] = {}
 
@@ -66,6 +72,14 @@ class MemoryStore(MemoryContent, MemoryExperiments):
     def client_state(self, client_id: ClientId) -> ClientState | None:
         """See `serving.ports.Store`."""
         return self._states.get(client_id)
+
+    def client_states_of(self, client_ids: Sequence[ClientId]) -> list[ClientState | None]:
+        """See `serving.ports.Store`."""
+        return [self.client_state(client_id) for client_id in client_ids]
+
+    def remembered(self, client_id: ClientId) -> tuple[ClientState | None, tuple[Assignment, ...]]:
+        """See `serving.ports.Store`."""
+        return self._states.get(client_id), self.client_assignments(client_id)
 
     def find_clients(self, text: str, limit: int) -> list[ClientState]:
         """See `serving.ports.Store`."""
@@ -102,7 +116,9 @@ class MemoryStore(MemoryContent, MemoryExperiments):
         try:
             match write:
                 case LogDecisions():
-                    return self._log(write)
+                    return log_decisions(
+                        write, self._tables["decisions"], self._answers, self.keep_assignment
+                    )
                 case RecordEvents():
                     return self._record(write)
                 case PutClient():
@@ -113,26 +129,6 @@ class MemoryStore(MemoryContent, MemoryExperiments):
                     return self._put_months(write)
         except RecsysError as error:
             return error
-
-    def _log(self, write: LogDecisions) -> Answer | None:
-        answer = write.answer
-        earlier = None if answer is None else self._answers.get(answer.request_id)
-        if answer is not None and earlier is not None:
-            if earlier.request_digest != answer.request_digest:
-                raise ConflictError(
-                    f"request_id {answer.request_id!r} was used with another body; choose a new one"
-                )
-            return earlier
-        ids = [(decision.decision_id,) for decision in write.decisions]
-        if len(set(ids)) < len(ids) or not self._tables["decisions"].keys().isdisjoint(ids):
-            raise ConflictError("the id was used before with another content: decision_id")
-        for decision in write.decisions:
-            self._tables["decisions"][decision.decision_id,] = rules.decision_row(decision)
-        for assignment in write.assignments:
-            self.keep_assignment(rules.assignment_row(assignment))
-        if answer is not None:
-            self._answers[answer.request_id] = answer
-        return answer
 
     def _record(self, write: RecordEvents) -> list[bool]:
         decisions = self._tables["decisions"]
@@ -230,7 +226,9 @@ class MemoryStore(MemoryContent, MemoryExperiments):
     def content_version(self, now: datetime) -> ContentVersion:
         """See `serving.ports.Store`."""
         n_policies, n_stops = (content.n_in_effect(said, now) for said in (self._policies, self._stops))
-        return ContentVersion(self._n_changes, n_policies, n_stops, len(self._orders))
+        return ContentVersion(
+            self._n_changes, n_policies, n_stops, len(self._orders), len(self._bundle_orders)
+        )
 
     def source_ages(self) -> list[SourceAge]:
         """See `serving.ports.Store`."""
@@ -329,8 +327,9 @@ class MemoryStore(MemoryContent, MemoryExperiments):
             place = (row["decision_id"],)
             full = {**_complete_row(contract, row), "items": "[]"}
             self._tables["decisions"].setdefault(place, full)
-        elif contract.name == "experiments":
-            self.keep_order(_complete_row(contract, row))
+        elif contract.name in ("experiments", "shadow_decisions"):
+            place = tuple(row[name] for name in contract.key)
+            self._tables[contract.name].setdefault(place, _complete_row(contract, row))
         elif contract.name == "assignments":
             self.keep_assignment(_complete_row(contract, row))
         else:

@@ -1,25 +1,25 @@
-"""What the memory store decides with: policies, stops, documents; and its keys."""
+"""What the memory store decides with: policies, stops, documents."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from recsys.errors import ConflictError, UnknownKeyError
 from serving.orders import OfferStop, PolicyVersion, standing_policies
-from serving.ports import Catalogue, KeyRecord
+from serving.ports import Catalogue
 
 
 class MemoryContent:
     """The part of `serving.storage.memory.MemoryStore` that no client's state depends on."""
+
+    _tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]]
 
     def __init__(self) -> None:
         self._policies: list[PolicyVersion] = []
         self._stops: list[OfferStop] = []
         self._documents: dict[str, str] = {}
         self._catalogues: dict[str, Catalogue] = {}
-        self._keys: dict[str, KeyRecord] = {}
         self._n_changes = 0
 
     def put_policy(self, policy: PolicyVersion) -> None:
@@ -56,22 +56,15 @@ class MemoryContent:
         self._documents.update(documents)
         self._n_changes += 1
 
+    def decision_origins(self, decision_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        """See `serving.ports.Store`."""
+        found = {each: self._tables["decisions"].get((each,)) for each in decision_ids}
+        return {
+            each: (row["placement_id"], row["bundle_version"])
+            for each, row in found.items()
+            if row is not None
+        }
+
     def documents(self) -> dict[str, str]:
         """See `serving.ports.Store`."""
         return dict(self._documents)
-
-    def add_key(self, key: KeyRecord) -> None:
-        """See `serving.ports.Store`."""
-        if key.key_id in self._keys:
-            raise ConflictError(f"the id was used before with another content: {key.key_id}")
-        self._keys[key.key_id] = key
-
-    def keys(self) -> list[KeyRecord]:
-        """See `serving.ports.Store`."""
-        return sorted(self._keys.values(), key=lambda key: (key.created_at, key.key_id))
-
-    def revoke_key(self, key_id: str, revoked_at: datetime) -> None:
-        """See `serving.ports.Store`."""
-        if key_id not in self._keys:
-            raise UnknownKeyError(key_id, "list the keys with `recsys-serve keys list`")
-        self._keys[key_id] = replace(self._keys[key_id], revoked_at=revoked_at)

@@ -37,7 +37,8 @@ class MemoryExperiments:
     def take_turn(self, name: str, now: datetime, every: timedelta) -> bool:
         """See `serving.ports.Store`."""
         with self._lock:
-            is_free = name not in self._turns or self._turns[name] <= now - every
+            taken_at = self._turns.get(name)
+            is_free = taken_at is None or not now - every < taken_at <= now + every
             if is_free:
                 self._turns[name] = now
         return is_free
@@ -56,10 +57,6 @@ class MemoryExperiments:
             rows = [row for row in self._assignments.values() if row["unit_id"] == unit_id]
         found = [rules.assignment_from_row(row) for row in rows]
         return tuple(sorted(found, key=lambda one: (one.experiment_id, one.assigned_at, one.client_id)))
-
-    def keep_order(self, row: dict[str, Any]) -> None:
-        """Keep a row of ``experiments``, unless its number is taken."""
-        self._orders.setdefault((row["experiment_id"], row["number"]), row)
 
     def keep_assignment(self, row: dict[str, Any]) -> None:
         """Keep a row of ``assignments``; of one that is stored only its first trigger is added."""

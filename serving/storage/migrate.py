@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,6 +13,8 @@ from alembic.util import CommandError
 
 from recsys.errors import StoreUnavailableError
 from serving.storage.dialects import open_database
+from serving.storage.schema import SCHEMA_REVISION
+from serving.storage.sql import SqlStore
 
 NEWEST = "head"
 NOTHING = "base"
@@ -19,6 +22,8 @@ NOTHING = "base"
 
 def migrate(database_url: str, revision: str = NEWEST) -> str | None:
     """Run the migrations up or down to a revision; nothing is done where it holds already.
+
+    At the newest schema the log gets room for the months ahead.
 
     Args:
         database_url: The database.
@@ -33,13 +38,24 @@ def migrate(database_url: str, revision: str = NEWEST) -> str | None:
     database = open_database(database_url)
     try:
         with database.explaining(), database.writer.begin() as connection:
-            return _move(connection, revision)
+            present = _move(connection, revision)
     except CommandError as error:
         raise StoreUnavailableError(
             f"the database {database.place} was written by a newer program: {error}; install that one"
         ) from error
     finally:
         database.dispose()
+    if present == SCHEMA_REVISION:
+        _make_months(database_url)
+    return present
+
+
+def _make_months(database_url: str) -> None:
+    store = SqlStore(database_url)
+    try:
+        store.make_months(datetime.now(UTC))
+    finally:
+        store.close()
 
 
 def _move(connection: sa.Connection, revision: str) -> str | None:

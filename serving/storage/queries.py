@@ -10,11 +10,13 @@ from sqlalchemy import bindparam, select
 from recsys.tables import ASSIGNMENTS as ASSIGNMENTS_TABLE
 from recsys.tables import DECISION_ITEMS, TABLES, Table
 from serving.storage import schema
+from serving.storage.account_queries import AccountQueries
+from serving.storage.bundle_queries import BundleQueries
 from serving.storage.dialects import Database, Insert
+from serving.storage.log_queries import EventQueries, LockQueries, LogQueries, OrphanQueries
 from serving.storage.schema import (
-    ANSWERS,
-    API_KEYS,
     ASSIGNMENTS,
+    BUNDLES,
     CATALOGUES,
     CLIENT_STATE,
     CLIENTS,
@@ -25,18 +27,17 @@ from serving.storage.schema import (
     EVENTS,
     EXPERIMENTS,
     HOLDINGS,
-    IS_CAPPED,
+    IS_REMEMBERED,
     LOADS,
     MONTHS,
     OFFER_STOPS,
-    OFFERS,
     POLICIES,
     TURNS,
 )
 from serving.storage.statements import Statement
+from serving.storage.upkeep_queries import AgeQueries, UpkeepQueries
 
 _ALEMBIC_VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
-_IS_REMEMBERED = EVENTS.c.event_type.in_([sa.literal_column("'dismissal'"), sa.literal_column("'complaint'")])
 
 
 def is_latest(holdings: sa.Table) -> sa.ColumnElement[bool]:
@@ -54,9 +55,16 @@ class Queries:
         self.states = StateQueries(database)
         self.clients = ClientQueries(database)
         self.log = LogQueries(database)
+        self.events = EventQueries(database)
+        self.orphans = OrphanQueries(database)
+        self.locks = LockQueries(database)
+        self.upkeep = UpkeepQueries(database)
+        self.ages = AgeQueries(database)
         self.content = ContentQueries(database)
         self.experiments = ExperimentQueries(database)
         self.tables = TableQueries(database)
+        self.bundles = BundleQueries(database)
+        self.accounts = AccountQueries(database)
         # SQLite has one writer at a time, which needs no row locks.
         self.has_row_locks = not database.is_embedded
 
@@ -74,6 +82,7 @@ class StateQueries:
         self.state = built(
             select(state.version, state.state).where(state.client_id == bindparam("client_id"))
         )
+        self.listed_states = built(columns.where(is_listed))
         self.locked_states = built(columns.where(is_listed).order_by(state.client_id).with_for_update())
         self.put_state = built(_replacing(database, CLIENT_STATE))
         self.create_state = built(_insert(database, CLIENT_STATE).on_conflict_do_nothing())
@@ -131,7 +140,7 @@ class ClientQueries:
             rows_of(MONTHS).order_by(MONTHS.c.client_id, MONTHS.c.month_on, MONTHS.c.known_at)
         )
         is_recent = EVENTS.c.occurred_at >= bindparam("since")
-        self.events = built(_with_showing(rows_of(EVENTS)).where(is_recent | _IS_REMEMBERED))
+        self.events = built(_with_showing(rows_of(EVENTS)).where(is_recent | IS_REMEMBERED))
         self.latest_holdings = built(
             select(HOLDINGS).where(
                 database.is_among(HOLDINGS.c.holding_id, "holding_ids"), is_latest(HOLDINGS)
@@ -145,53 +154,6 @@ class ClientQueries:
                 HOLDINGS.c.disconnected_at.is_(None) | (HOLDINGS.c.disconnected_at > bindparam("now")),
             )
             .group_by(HOLDINGS.c.offer_id)
-        )
-
-
-class LogQueries:
-    """Decisions, events and answers."""
-
-    def __init__(self, database: Database) -> None:
-        def built(clause: sa.SelectBase | sa.UpdateBase) -> Statement:
-            return Statement(clause, database)
-
-        columns = ANSWERS.c
-        self.answer = built(
-            select(columns.request_digest, columns.body, columns.answered_at).where(
-                columns.request_id == bindparam("request_id")
-            )
-        )
-        self.add_answer = built(_insert(database, ANSWERS).on_conflict_do_nothing())
-        self.add_decision = built(_insert(database, DECISIONS))
-        self.add_event = built(_insert(database, EVENTS).on_conflict_do_nothing())
-        self.stored_events = built(select(EVENTS).where(database.is_among(EVENTS.c.event_id, "event_ids")))
-        self.shown = built(
-            select(
-                DECISIONS.c.decision_id,
-                DECISIONS.c.client_id,
-                DECISIONS.c.member_id,
-                DECISIONS.c.placement_id,
-                DECISIONS.c.occurred_at,
-                DECISIONS.c["items"],
-            ).where(database.is_among(DECISIONS.c.decision_id, "decision_ids"))
-        )
-        self.put_items = built(
-            sa.update(DECISIONS)
-            .where(DECISIONS.c.decision_id == bindparam("of_decision"))
-            .values({"items": bindparam("merged")})
-        )
-        self.event_counts = built(
-            select(EVENTS.c.offer_id, sa.func.count().label("n_events"))
-            .where(
-                IS_CAPPED,
-                EVENTS.c.event_type == bindparam("event_type"),
-                EVENTS.c.occurred_at >= bindparam("since"),
-                EVENTS.c.offer_id.is_not(None),
-            )
-            .group_by(EVENTS.c.offer_id)
-        )
-        self.stored_offer_ids = built(
-            select(OFFERS.c.offer_id).where(database.is_among(OFFERS.c.offer_id, "offer_ids")).distinct()
         )
 
 
@@ -235,13 +197,6 @@ class ContentQueries:
         self.put_load = built(_replacing(database, LOADS))
         self.documents = built(select(DOCUMENTS).order_by(DOCUMENTS.c.name))
         self.put_document = built(_replacing(database, DOCUMENTS))
-        self.keys = built(select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.key_id))
-        self.add_key = built(_insert(database, API_KEYS))
-        self.revoke_key = built(
-            sa.update(API_KEYS)
-            .where(API_KEYS.c.key_id == bindparam("of_key"))
-            .values(revoked_at=bindparam("since"))
-        )
         self.schema_revision = built(select(_ALEMBIC_VERSION.c.version_num))
 
 
@@ -259,7 +214,11 @@ class ExperimentQueries:
             turn.on_conflict_do_update(
                 index_elements=[TURNS.c.name],
                 set_={"taken_at": turn.excluded.taken_at},
-                where=TURNS.c.taken_at <= bindparam("free_at", type_=TURNS.c.taken_at.type),
+                where=sa.or_(
+                    TURNS.c.taken_at <= bindparam("free_at", type_=TURNS.c.taken_at.type),
+                    # by a clock that was wrong: it would keep everybody waiting until then
+                    TURNS.c.taken_at > bindparam("wrong_from", type_=TURNS.c.taken_at.type),
+                ),
             )
         )
         self.put_assignment = built(_upsert(database, ASSIGNMENTS_TABLE))
@@ -280,7 +239,11 @@ class TableQueries:
 
     def __init__(self, database: Database) -> None:
         stored = [table for table in TABLES if table is not DECISION_ITEMS]
-        self.upsert = {table.name: Statement(_upsert(database, table), database) for table in stored}
+        self.upsert = {
+            table.name: Statement(_upsert(database, table), database)
+            for table in stored
+            if "log_month" not in CONTRACT[table.name].c  # see `log_loading`
+        }
         self.rows = {
             table.name: select(*(CONTRACT[table.name].c[name] for name in table.column_names)).order_by(
                 *schema.conflict_target(table)
@@ -307,7 +270,9 @@ def _with_showing(events: sa.Select[Any]) -> sa.Select[Any]:
     """Events with placement and member of their decisions."""
     decision = DECISIONS.c
     return events.add_columns(decision.placement_id, decision.member_id.label("shown_to")).outerjoin(
-        DECISIONS, decision.decision_id == EVENTS.c.decision_id
+        # An event lies in its decision's month: of all partitions only that one is looked into.
+        DECISIONS,
+        (decision.decision_id == EVENTS.c.decision_id) & (decision.log_month == EVENTS.c.log_month),
     )
 
 
@@ -331,11 +296,14 @@ def _content_versions() -> sa.SelectBase:
         )
         for table in (POLICIES, OFFER_STOPS)
     ]
-    experiments: Any = select(
-        sa.literal_column("'experiments'").label("name"), sa.func.count().label("version")
-    ).select_from(EXPERIMENTS)
+    numbered: list[Any] = [
+        select(
+            sa.literal_column(f"'{table.name}'").label("name"), sa.func.count().label("version")
+        ).select_from(table)
+        for table in (EXPERIMENTS, BUNDLES)
+    ]
     changes = select(CONTENT_VERSIONS.c.name, CONTENT_VERSIONS.c.version)
-    return sa.union_all(changes, *in_effect, experiments).order_by("name")
+    return sa.union_all(changes, *in_effect, *numbered).order_by("name")
 
 
 def _insert(database: Database, table: sa.Table) -> Insert:

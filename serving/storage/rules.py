@@ -25,9 +25,11 @@ from serving.ports import (
     LoggedDecision,
     PutClient,
 )
+from serving.upkeep import month_of
 
 _SEARCHED_NAME_LENGTH = 200
 _OF_A_LIST = (EventType.IMPRESSION, EventType.CLICK)
+_NOT_OF_CONTENT = ("recorded_at", "log_month")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +41,21 @@ class Shown:
         decided_at: When it was taken.
         offers: Offer by 1-based slot.
         showing: Where and to whom it was shown.
+        log_month: The month of the log it lies in; None where nothing is kept by months.
     """
 
     client_id: str
     decided_at: datetime
     offers: Mapping[int, str]
     showing: Showing
+    log_month: str | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Shown:
         """Read a row of ``decisions``."""
         offers = {slot: offer_id for slot, offer_id, *_ in orjson.loads(row["items"])}
         showing = Showing(row["placement_id"], row["member_id"])
-        return cls(row["client_id"], row["occurred_at"], offers, showing)
+        return cls(row["client_id"], row["occurred_at"], offers, showing, row.get("log_month"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def check_repeats(rows: Iterable[Mapping[str, Any]], stored: Iterable[Mapping[st
     seen = {row["event_id"]: row for row in stored}
     for row in rows:
         before = seen.setdefault(row["event_id"], row)
-        if any(row[name] != before[name] for name in row if name != "recorded_at"):
+        if any(row[name] != before[name] for name in row if name not in _NOT_OF_CONTENT):
             raise ConflictError(
                 f"event_id {row['event_id']!r} was used before with another content, so no event of the batch"
                 " was stored; choose a new one"
@@ -293,6 +297,7 @@ def decision_row(decision: LoggedDecision) -> dict[str, Any]:
         "candidates": decision.candidates.decode(),
         "request": decision.request.decode(),
         "assignments": None if decision.assignments in (b"", b"[]") else decision.assignments.decode(),
+        "log_month": month_of(decision.occurred_at),
     }
 
 

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from recsys.tables import DECISION_ITEMS, TABLES, Column, ColumnType, Table, table_named
 from serving.storage.types import Instant, Texts, exact_text, id_text
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0007"
 """The newest migration; `Store.is_ready` compares the database with it."""
 
-_FACTS = ("decisions", "events", "experiments", "assignments")
+_FACTS = ("decisions", "events", "experiments", "assignments", "shadow_decisions")
 _BIG = sa.BigInteger
 
 
@@ -84,12 +84,23 @@ def _columns_of(table: Table) -> list[sa.Column[object]]:
     ]
 
 
+def _own_columns_of(table: Table) -> list[sa.Column[object]]:
+    """What the store keeps of a row beside the columns of its contract."""
+    own: list[sa.Column[object]] = []
+    if table.name == "decisions":
+        own.append(sa.Column("items", sa.Text, nullable=False, server_default=sa.text("'[]'")))
+    if table.name in ("decisions", "events"):
+        # By it PostgreSQL keeps each month in a partition of its own; see `serving.upkeep`.
+        own.append(sa.Column("log_month", exact_text(7), primary_key=True, nullable=False))
+    return own
+
+
 METADATA = sa.MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"}
 )
 
 CONTRACT: dict[str, sa.Table] = {
-    table.name: sa.Table(table.name, METADATA, *_columns_of(table))
+    table.name: sa.Table(table.name, METADATA, *_columns_of(table), *_own_columns_of(table))
     for table in TABLES
     if table is not DECISION_ITEMS
 }
@@ -101,26 +112,50 @@ DECISIONS = CONTRACT["decisions"]
 EVENTS = CONTRACT["events"]
 EXPERIMENTS = CONTRACT["experiments"]
 ASSIGNMENTS = CONTRACT["assignments"]
+SHADOW_DECISIONS = CONTRACT["shadow_decisions"]
 
-DECISIONS.append_column(sa.Column("items", sa.Text, nullable=False, server_default=sa.text("'[]'")))
+# A key of `events` holds within a month only: this one holds in all of them.
+EVENT_IDS = sa.Table(
+    "event_ids",
+    METADATA,
+    sa.Column("event_id", id_text(), primary_key=True),
+    sa.Column("log_month", exact_text(7), nullable=False),
+)
 
 sa.Index("uq_offer_prices", *conflict_target(table_named("offer_prices")), unique=True)
 sa.Index("ix_holdings_client_id", HOLDINGS.c.client_id)
 sa.Index("ix_decisions_client_id", DECISIONS.c.client_id, DECISIONS.c.occurred_at)
+# A partition is a month already.
+sa.Index("ix_decisions_log_month", DECISIONS.c.log_month).ddl_if(dialect="sqlite")
 
 sa.Index("ix_assignments_client_id", ASSIGNMENTS.c.client_id)
 sa.Index("ix_assignments_unit_id", ASSIGNMENTS.c.unit_id, ASSIGNMENTS.c.experiment_id)
+sa.Index(
+    "ix_shadow_decisions_bundle_version", SHADOW_DECISIONS.c.bundle_version, SHADOW_DECISIONS.c.occurred_at
+)
 
-_IS_IMPRESSION = EVENTS.c.event_type == sa.literal_column("'impression'")
+IS_IMPRESSION = EVENTS.c.event_type == sa.literal_column("'impression'")
 sa.Index(
     "uq_events_impression",
     EVENTS.c.decision_id,
     EVENTS.c.slot,
+    EVENTS.c.log_month,
     unique=True,
-    sqlite_where=_IS_IMPRESSION,
-    postgresql_where=_IS_IMPRESSION,
+    sqlite_where=IS_IMPRESSION,
+    postgresql_where=IS_IMPRESSION,
 )
 sa.Index("ix_events_client_id", EVENTS.c.client_id, EVENTS.c.occurred_at)
+sa.Index("ix_events_decision_id", EVENTS.c.decision_id)
+sa.Index("ix_events_log_month", EVENTS.c.log_month, EVENTS.c.occurred_at)
+
+# What states remember however long ago it was.
+IS_REMEMBERED = EVENTS.c.event_type.in_([sa.literal_column("'dismissal'"), sa.literal_column("'complaint'")])
+sa.Index(
+    "ix_events_remembered",
+    EVENTS.c.log_month,
+    sqlite_where=IS_REMEMBERED,
+    postgresql_where=IS_REMEMBERED,
+)
 
 # Volume caps count these two types alone, and every second.
 IS_CAPPED = EVENTS.c.event_type.in_([sa.literal_column("'application'"), sa.literal_column("'activation'")])
@@ -150,6 +185,7 @@ ANSWERS = sa.Table(
     sa.Column("request_digest", sa.LargeBinary, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("answered_at", Instant, nullable=False),
+    sa.Index("ix_answers_answered_at", "answered_at"),
 )
 # Append-only; `number` is the order in which things were said.
 POLICIES = sa.Table(
@@ -176,6 +212,20 @@ OFFER_STOPS = sa.Table(
     sa.Column("effective_at", Instant, nullable=False),
     sa.Column("recorded_at", Instant, nullable=False),
     sa.Index("ix_offer_stops_effective_at", "effective_at"),
+)
+# Append-only; the number says which order came first, and that nobody else gave one meanwhile.
+BUNDLES = sa.Table(
+    "bundles",
+    METADATA,
+    sa.Column("number", _BIG, primary_key=True, autoincrement=False),
+    sa.Column("version", id_text(), nullable=False),
+    sa.Column("folder", exact_text(), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("author", exact_text(), nullable=False),
+    sa.Column("reason", exact_text(), nullable=False),
+    sa.Column("judgement", exact_text(), nullable=False),
+    sa.Column("recorded_at", Instant, nullable=False),
 )
 # What decisions were made with, for replays; append-only.
 CATALOGUES = sa.Table(
@@ -217,6 +267,48 @@ API_KEYS = sa.Table(
     sa.Column("key_id", id_text(), primary_key=True),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("revoked_at", Instant, nullable=True),
+    sa.Column("expires_at", Instant, nullable=True),
+    sa.Column("last_used_on", sa.Date, nullable=True),
+)
+USERS = sa.Table(
+    "users",
+    METADATA,
+    sa.Column("name", id_text(), primary_key=True),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("is_disabled", sa.Boolean, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("changed_at", Instant, nullable=False),
+)
+SESSIONS = sa.Table(
+    "sessions",
+    METADATA,
+    sa.Column("digest", id_text(), primary_key=True),
+    sa.Column("user_name", exact_text(), nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("is_single_sign_on", sa.Boolean, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("seen_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Index("ix_sessions_user_name", "user_name"),
+)
+# A subject is a digest of a user's name or of an address: who tried stands nowhere.
+LOGIN_ATTEMPTS = sa.Table(
+    "login_attempts",
+    METADATA,
+    sa.Column("subject", id_text(), primary_key=True),
+    sa.Column("n_attempts", _BIG, nullable=False),
+    sa.Column("began_at", Instant, nullable=False),
+    sa.Column("last_at", Instant, nullable=False),
+)
+TOKEN_KEYS = sa.Table(
+    "token_keys",
+    METADATA,
+    sa.Column("key_id", id_text(), primary_key=True),
+    sa.Column("algorithm", sa.String(16), nullable=False),
+    sa.Column("public_key", sa.Text, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("revoked_at", Instant, nullable=True),
 )

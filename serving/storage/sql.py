@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,37 +11,47 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from threading import Lock, local
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from recsys.data.state_json import state_from_json
 from recsys.domain import ClientId, ClientState, EventType
-from recsys.errors import RecsysError, StoreUnavailableError, UnknownKeyError
+from recsys.errors import RecsysError, StoreUnavailableError
 from recsys.tables import DECISION_ITEMS, table_named
-from serving.orders import Assignment, ExperimentOrder, OfferStop, PolicyVersion, stops_in_force
+from serving.orders import (
+    Assignment,
+    ContentVersion,
+    ExperimentOrder,
+    OfferStop,
+    PolicyVersion,
+    stops_in_force,
+)
 from serving.ports import (
     Answer,
     Catalogue,
-    ContentVersion,
-    KeyRecord,
-    Role,
     Row,
     SourceAge,
     Write,
     WriteResult,
 )
 from serving.storage import content, loading, rules
+from serving.storage.accounts import SqlAccounts
+from serving.storage.bundles import SqlBundles
 from serving.storage.dialects import REFUSALS, Cursor, Database, TransientError, open_database, refusal
+from serving.storage.lately import Lately
 from serving.storage.queries import Queries
 from serving.storage.schema import CONTRACT, DECISIONS, SCHEMA_REVISION
 from serving.storage.statements import Statement
+from serving.storage.upkeep import SqlUpkeep
 from serving.storage.writes import answer_of, do_all, do_one_by_one
 
 Result = TypeVar("Result")
 _SECONDS_OF_RETRIES = 30
+_LONGEST_PAUSE_SECONDS = 0.02
 _ROWS_AT_ONCE = 2_000
 _CLIENTS_AT_ONCE = 500
 
 
-class SqlStore:
+class SqlStore(SqlAccounts, SqlBundles, SqlUpkeep):
     """A `serving.ports.Store` in a database.
 
     Reads of a client's state and of an answer run on a connection of the calling thread. Any thread may
@@ -56,7 +67,10 @@ class SqlStore:
         self._queries = Queries(self._database)
         self._write_gate = Lock() if self._database.is_embedded else nullcontext()
         self._own = local()
-        self._lent: list[Any] = []
+        # A thread's connection goes back when the thread ends: its local values hold it alone.
+        self._lent: WeakSet[Any] = WeakSet()
+        self._lately: Lately[Sequence[Any]] = Lately()
+        self._lately_arms: Lately[tuple[Assignment, ...]] = Lately()
 
     @property
     def is_embedded(self) -> bool:
@@ -75,7 +89,24 @@ class SqlStore:
         row = self._row(self._queries.states.state, {"client_id": client_id})
         if row is None or row[0] == 0:
             return None
+        self._lately.keep(client_id, row)
         return state_from_json(client_id, row[0], row[1])
+
+    def client_states_of(self, client_ids: Sequence[ClientId]) -> list[ClientState | None]:
+        """See `serving.ports.Store`."""
+        if self.is_embedded or len(client_ids) == 1:
+            return [self.client_state(client_id) for client_id in client_ids]
+        rows = self._rows(self._queries.states.listed_states, {"client_ids": list(client_ids)})
+        found = {row["client_id"]: (row["version"], row["state"]) for row in rows if row["version"] > 0}
+        for client_id, row in found.items():
+            self._lately.keep(client_id, row)
+        return [state_from_json(each, *found[each]) if each in found else None for each in client_ids]
+
+    def remembered(self, client_id: ClientId) -> tuple[ClientState | None, tuple[Assignment, ...]]:
+        """See `serving.ports.Store`."""
+        row, arms = self._lately.get(client_id), self._lately_arms.get(client_id)
+        state = None if row is None else state_from_json(client_id, row[0], row[1])
+        return state, arms or ()
 
     def find_clients(self, text: str, limit: int) -> list[ClientState]:
         """See `serving.ports.Store`."""
@@ -90,7 +121,7 @@ class SqlStore:
 
     def holder_counts(self) -> dict[str, int]:
         """See `serving.ports.Store`."""
-        rows = self._rows(self._queries.clients.holder_counts, {"now": datetime.now(UTC)})
+        rows = self._long_rows(self._queries.clients.holder_counts, {"now": datetime.now(UTC)})
         return {row["offer_id"]: row["n_clients"] for row in rows}
 
     # The log
@@ -117,7 +148,10 @@ class SqlStore:
     def client_assignments(self, client_id: ClientId) -> tuple[Assignment, ...]:
         """See `serving.ports.Store`."""
         rows = self._rows(self._queries.experiments.client_assignments, {"client_id": client_id})
-        return tuple(rules.assignment_from_row(row) for row in rows)
+        found = tuple(rules.assignment_from_row(row) for row in rows)
+        if found:
+            self._lately_arms.keep(client_id, found)
+        return found
 
     def unit_assignments(self, unit_id: str) -> tuple[Assignment, ...]:
         """See `serving.ports.Store`."""
@@ -146,10 +180,12 @@ class SqlStore:
     def content_version(self, now: datetime) -> ContentVersion:
         """See `serving.ports.Store`."""
         rows = self._rows(self._queries.content.content_versions, {"now": now})
+        self._lately.age()
+        self._lately_arms.age()
         found = {row["name"]: row["version"] for row in rows}
         n_policies, n_stops = found.pop("policies"), found.pop("offer_stops")
-        n_experiments = found.pop("experiments")
-        return ContentVersion(sum(found.values()), n_policies, n_stops, n_experiments)
+        n_experiments, n_bundles = found.pop("experiments"), found.pop("bundles")
+        return ContentVersion(sum(found.values()), n_policies, n_stops, n_experiments, n_bundles)
 
     def put_policy(self, policy: PolicyVersion) -> None:
         """See `serving.ports.Store`."""
@@ -187,7 +223,7 @@ class SqlStore:
 
     def take_turn(self, name: str, now: datetime, every: timedelta) -> bool:
         """See `serving.ports.Store`."""
-        values = {"name": name, "taken_at": now, "free_at": now - every}
+        values = {"name": name, "taken_at": now, "free_at": now - every, "wrong_from": now + every}
         return self._transact(lambda cursor: self._queries.experiments.take_turn.run(cursor, values)) == 1
 
     def put_documents(self, documents: Mapping[str, str]) -> None:
@@ -199,6 +235,11 @@ class SqlStore:
         """See `serving.ports.Store`."""
         return {row["name"]: row["content"] for row in self._rows(self._queries.content.documents, {})}
 
+    def decision_origins(self, decision_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.log.origins, {"decision_ids": list(decision_ids)})
+        return {row["decision_id"]: (row["placement_id"], row["bundle_version"]) for row in rows}
+
     def source_ages(self) -> list[SourceAge]:
         """See `serving.ports.Store`."""
         return [SourceAge(**row) for row in self._rows(self._queries.content.loads, {})]
@@ -207,6 +248,7 @@ class SqlStore:
 
     def upsert_rows(self, table: str, rows: Sequence[Row], loaded_at: datetime) -> int:
         """See `serving.ports.Store`; DataError if the database refuses a row."""
+        self.make_room(table, rows)
         try:
             return self._transact(
                 lambda cursor: loading.upsert_rows(cursor, self._queries, table, rows, loaded_at)
@@ -220,12 +262,12 @@ class SqlStore:
 
     def count_keys(self, table: str) -> int:
         """See `serving.ports.Store`."""
-        return int(self._rows(self._queries.tables.n_keys[table], {})[0]["n"])
+        return int(self._long_rows(self._queries.tables.n_keys[table], {})[0]["n"])
 
     def rebuild_states(self, client_ids: Sequence[str] | None = None, as_of: datetime | None = None) -> int:
         """See `serving.ports.Store`."""
         if client_ids is None:
-            client_ids = [row["client_id"] for row in self._rows(self._queries.clients.all_ids, {})]
+            client_ids = [row["client_id"] for row in self._long_rows(self._queries.clients.all_ids, {})]
         listed = sorted(set(client_ids))
         instant = as_of or datetime.now(UTC)
         chunks = [
@@ -260,41 +302,6 @@ class SqlStore:
                 else:
                     yield dict(zip(wanted, row, strict=True))
 
-    # Keys
-
-    def add_key(self, key: KeyRecord) -> None:
-        """See `serving.ports.Store`."""
-        row = {
-            "key_id": key.key_id,
-            "digest": key.digest,
-            "role": key.role,
-            "created_at": key.created_at,
-            "revoked_at": key.revoked_at,
-        }
-        try:
-            self._transact(lambda cursor: self._queries.content.add_key.run(cursor, row))
-        except REFUSALS as error:
-            raise refusal(error) from error
-
-    def keys(self) -> list[KeyRecord]:
-        """See `serving.ports.Store`."""
-        return [
-            KeyRecord(
-                key_id=row["key_id"],
-                digest=bytes(row["digest"]),
-                role=Role(row["role"]),
-                created_at=row["created_at"],
-                revoked_at=row["revoked_at"],
-            )
-            for row in self._rows(self._queries.content.keys, {})
-        ]
-
-    def revoke_key(self, key_id: str, revoked_at: datetime) -> None:
-        """See `serving.ports.Store`."""
-        values = {"of_key": key_id, "since": revoked_at}
-        if self._transact(lambda cursor: self._queries.content.revoke_key.run(cursor, values)) == 0:
-            raise UnknownKeyError(key_id, "list the keys with `recsys-serve keys list`")
-
     # The connection
 
     def is_ready(self) -> bool:
@@ -307,8 +314,8 @@ class SqlStore:
 
     def close(self) -> None:
         """See `serving.ports.Store`."""
-        while self._lent:
-            self._lent.pop().close()
+        for connection in list(self._lent):
+            connection.close()
         self._own = local()
         self._database.dispose()
 
@@ -319,18 +326,23 @@ class SqlStore:
                 return statement.row(cursor, values)
         try:
             return statement.row(self._own_cursor(), values)
-        except sqlite3.Error as error:
-            self._database.explain(error)
-            raise
+        except sqlite3.Error:
+            with self._database.answering():
+                raise
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         with self._reading() as cursor:
             return statement.rows(cursor, values)
 
+    def _long_rows(self, statement: Statement, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """As `_rows`, for what looks through whole tables."""
+        with self._database.answering(), self._database.streaming() as connection:
+            return statement.rows(connection.connection.cursor(), values)
+
     @contextmanager
     def _reading(self) -> Iterator[Cursor]:
         """A cursor whose statements stand alone."""
-        with self._database.explaining():
+        with self._database.answering():
             if self._database.is_embedded:
                 yield self._own_cursor()
                 return
@@ -345,8 +357,8 @@ class SqlStore:
         cursor: Cursor | None = getattr(self._own, "cursor", None)
         if cursor is None:
             connection = self._database.reader.raw_connection()
-            self._lent.append(connection)
-            cursor = self._own.cursor = connection.cursor()
+            self._lent.add(connection)
+            self._own.connection, self._own.cursor = connection, (cursor := connection.cursor())
         return cursor
 
     def _transact(self, work: Callable[[Cursor], Result]) -> Result:
@@ -354,15 +366,13 @@ class SqlStore:
         give_up_at = time.monotonic() + _SECONDS_OF_RETRIES
         while True:
             try:
-                with (
-                    self._write_gate,
-                    self._database.explaining(),
-                    self._database.writer.begin() as connection,
-                ):
-                    return work(connection.connection.cursor())
+                with self._write_gate, self._database.explaining(), self._database.writing() as cursor:
+                    return work(cursor)
             except TransientError as error:
                 if time.monotonic() > give_up_at:
                     raise StoreUnavailableError(
                         f"other writers kept the database {self.place} busy for {_SECONDS_OF_RETRIES} s;"
                         " try again later"
                     ) from error
+            # Two who were in each other's way would be so again at once.
+            time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 -- no secret

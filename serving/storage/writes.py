@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
+from zlib import crc32
 
 from recsys.data.state import apply_events, put_months
 from recsys.data.state_json import state_from_json, state_to_json
@@ -26,18 +27,23 @@ from serving.ports import (
 from serving.storage import rules
 from serving.storage.dialects import REFUSALS, Cursor, TransientError, refusal
 from serving.storage.queries import Queries
+from serving.storage.recall import Recall, know_events, read_events
+from serving.upkeep import month_of
 
 Result = WriteResult | RecsysError
+_N_HOLDING_LOCKS = 512
+"""Few, for the database keeps its locks in little memory; ids that share one wait for each other in vain."""
 
 
 def do_all(cursor: Cursor, queries: Queries, writes: Sequence[Write]) -> list[Result]:
     """Do every write; one that breaks a rule of the product stores nothing and its error stands for it.
 
-    What only the database can refuse (a decision_id used twice) is raised: `do_one_by_one` then tells
-    the culprit from the others.
+    What only the database can refuse (a decision_id used twice in one month) is raised: `do_one_by_one` then
+    tells the culprit from the others. A decision_id used in two months is not noticed: see decision 0020.
     """
     with locked_states(cursor, queries, _clients_of(writes)):
-        transaction = _Transaction(cursor, queries)
+        _hold_others_off(cursor, queries, writes)
+        transaction = _Transaction(cursor, queries, writes)
         results = [transaction.attempt(write) for write in writes]
         transaction.flush()
     return results
@@ -46,13 +52,14 @@ def do_all(cursor: Cursor, queries: Queries, writes: Sequence[Write]) -> list[Re
 def do_one_by_one(cursor: Cursor, queries: Queries, writes: Sequence[Write]) -> list[Result]:
     """Do every write under a savepoint of its own, so that whatever is refused harms no other."""
     with locked_states(cursor, queries, _clients_of(writes)):
+        _hold_others_off(cursor, queries, writes)
         return [_do_alone(cursor, queries, write) for write in writes]
 
 
 def _do_alone(cursor: Cursor, queries: Queries, write: Write) -> Result:
     cursor.execute("SAVEPOINT one_write")
     try:
-        transaction = _Transaction(cursor, queries)
+        transaction = _Transaction(cursor, queries, [write])
         result = transaction.attempt(write)
         transaction.flush()
     except REFUSALS as error:
@@ -77,6 +84,24 @@ def locked_states(cursor: Cursor, queries: Queries, client_ids: Sequence[str]) -
     queries.states.locked_states.rows(cursor, {"client_ids": listed})
     yield
     queries.states.forget_uncreated.run(cursor, {"client_ids": listed})
+
+
+def _hold_others_off(cursor: Cursor, queries: Queries, writes: Sequence[Write]) -> None:
+    """Keep what the writes rest on, and no state guards, from changing until this transaction ends."""
+    if not queries.has_row_locks:
+        return
+    if any(isinstance(write, RecordEvents) for write in writes):
+        # An event lies in its decision's month: nobody may move the decision elsewhere meanwhile.
+        queries.locks.record_events.rows(cursor, {})
+    # A new id has no row to lock: of two clients who send the same one, the second has to see the first.
+    keys = {
+        crc32(change.holding.holding_id.encode()) % _N_HOLDING_LOCKS
+        for write in writes
+        if isinstance(write, PutHoldings)
+        for change in write.changes
+    }
+    if keys:
+        queries.locks.put_holdings.rows(cursor, {"keys": sorted(keys)})
 
 
 def read_states(cursor: Cursor, queries: Queries, client_ids: Sequence[str]) -> dict[str, ClientState]:
@@ -128,10 +153,13 @@ def _clients_of(writes: Sequence[Write]) -> list[str]:
 class _Transaction:
     """Writes in their order; decisions are gathered and stored together."""
 
-    def __init__(self, cursor: Cursor, queries: Queries) -> None:
+    def __init__(self, cursor: Cursor, queries: Queries, writes: Sequence[Write]) -> None:
         self._cursor = cursor
         self._queries = queries
+        events = [event for write in writes if isinstance(write, RecordEvents) for event in write.events]
+        self._recall = Recall(cursor, queries, events)
         self._decisions: list[dict[str, Any]] = []
+        self._replayed: list[dict[str, Any]] = []
         self._assignments: list[dict[str, Any]] = []
 
     def attempt(self, write: Write) -> Result:
@@ -154,30 +182,31 @@ class _Transaction:
     def flush(self) -> None:
         """Store the gathered decisions, and the arms they were made in."""
         self._queries.log.add_decision.run_many(self._cursor, self._decisions)
+        self._queries.log.keep_decision.run_many(self._cursor, self._replayed)
+        self._recall.add_decisions(self._decisions)
+        self._recall.add_decisions(self._replayed)
         # In one order everywhere, so that no two transactions wait for each other.
         self._assignments.sort(key=lambda row: (row["experiment_id"], row["client_id"]))
         self._queries.experiments.put_assignment.run_many(self._cursor, self._assignments)
-        self._decisions, self._assignments = [], []
+        self._decisions, self._replayed, self._assignments = [], [], []
 
     def _log(self, write: LogDecisions) -> Answer | None:
-        answer = write.answer
-        if answer is not None:
+        answer, decisions = write.answer, self._decisions
+        if write.is_replayed:
+            decisions = self._replayed
+            if answer is not None:
+                self._queries.log.add_answer.run(self._cursor, _answer_row(answer))
+        elif answer is not None:
             earlier = self._claim(answer)
             if earlier is not None:
                 return earlier
-        self._decisions.extend(rules.decision_row(decision) for decision in write.decisions)
+        decisions.extend(rules.decision_row(decision) for decision in write.decisions)
         self._assignments.extend(rules.assignment_row(assignment) for assignment in write.assignments)
         return answer
 
     def _claim(self, answer: Answer) -> Answer | None:
         """Store the answer; an answer stored earlier under its request_id stays and is returned."""
-        row = {
-            "request_id": answer.request_id,
-            "request_digest": answer.request_digest,
-            "body": answer.body,
-            "answered_at": answer.answered_at,
-        }
-        if self._queries.log.add_answer.run(self._cursor, row) == 1:
+        if self._queries.log.add_answer.run(self._cursor, _answer_row(answer)) == 1:
             return None
         stored = self._queries.log.answer.row(self._cursor, {"request_id": answer.request_id})
         earlier = None if stored is None else answer_of(answer.request_id, stored)
@@ -191,15 +220,17 @@ class _Transaction:
         self.flush()
         known = self._known(write)
         events = rules.check_events(write.events, known)
-        rows = [rules.event_row(event, write.recorded_at) for event in events]
-        self._check_repeats(rows)
-        is_new = [self._queries.log.add_event.run(self._cursor, row) == 1 for row in rows]
+        rows = [_event_row(event, write.recorded_at, known) for event in events]
+        stored = self._recall.stored(rows)
+        rules.check_repeats(rows, stored)
+        seen = {row["event_id"] for row in stored}
+        is_new = [
+            row["event_id"] not in seen and self._queries.events.add.run(self._cursor, row) == 1
+            for row in rows
+        ]
+        self._take_note([row for row, is_first in zip(rows, is_new, strict=True) if is_first])
         if not all(is_new):
-            try:
-                self._check_repeats(rows)
-            except ConflictError as error:
-                # Another writer took the id in between; the next attempt sees that before it writes.
-                raise TransientError(str(error)) from error
+            self._check_meanwhile(rows)
         by_client: dict[str, list[Event]] = {}
         for event, is_first in zip(events, is_new, strict=True):
             if is_first:
@@ -212,26 +243,30 @@ class _Transaction:
             )
         return is_new
 
-    def _shown(self, write: RecordEvents) -> dict[str, rules.Shown]:
-        decision_ids = {event.decision_id for event in write.events if event.decision_id is not None}
-        if not decision_ids:
-            return {}
-        rows = self._queries.log.shown.rows(self._cursor, {"decision_ids": sorted(decision_ids)})
-        return {row["decision_id"]: rules.Shown.from_row(row) for row in rows}
+    def _take_note(self, new_rows: Sequence[dict[str, Any]]) -> None:
+        know_events(self._cursor, self._queries, new_rows)
+        self._recall.add_events(new_rows)
 
     def _known(self, write: RecordEvents) -> rules.Known:
         """What the events refer to, as far as it is stored."""
         alone = [event for event in write.events if event.decision_id is None]
         return rules.Known(
-            shown=self._shown(write),
+            shown=self._recall.shown(write.events),
             offer_ids=self._known_offers({event.offer_id for event in alone if event.offer_id}),
             client_ids=self._known_clients({event.client_id for event in alone}),
         )
 
-    def _check_repeats(self, rows: Sequence[dict[str, Any]]) -> None:
+    def _check_meanwhile(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Look once more at what stood there already when the events were stored.
+
+        Raises:
+            TransientError: Another writer took an id meanwhile; the next attempt sees that first.
+        """
         event_ids = sorted({row["event_id"] for row in rows})
-        stored = self._queries.log.stored_events.rows(self._cursor, {"event_ids": event_ids})
-        rules.check_repeats(rows, stored)
+        try:
+            rules.check_repeats(rows, read_events(self._cursor, self._queries, event_ids))
+        except ConflictError as error:
+            raise TransientError(str(error)) from error
 
     def _known_clients(self, client_ids: set[Any]) -> set[str]:
         if not client_ids:
@@ -322,6 +357,21 @@ class _Transaction:
                 changed.append(state)
         put_states(self._cursor, self._queries, changed)
         return final
+
+
+def _event_row(event: Event, recorded_at: datetime, known: rules.Known) -> dict[str, Any]:
+    shown = None if event.decision_id is None else known.shown.get(event.decision_id)
+    month = None if shown is None else shown.log_month
+    return {**rules.event_row(event, recorded_at), "log_month": month or month_of(event.occurred_at)}
+
+
+def _answer_row(answer: Answer) -> dict[str, Any]:
+    return {
+        "request_id": answer.request_id,
+        "request_digest": answer.request_digest,
+        "body": answer.body,
+        "answered_at": answer.answered_at,
+    }
 
 
 def answer_of(request_id: str, row: Sequence[Any]) -> Answer:

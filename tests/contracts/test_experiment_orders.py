@@ -17,6 +17,7 @@ from serving.orders import Assignment, ExperimentOrder, standing_orders
 from serving.ports import Answer, LogDecisions, LoggedDecision, Store
 from serving.storage.dialects import open_database
 from serving.storage.migrate import migrate
+from serving.storage.schema import SCHEMA_REVISION
 from serving.storage.sql import SqlStore
 
 T0 = datetime(2025, 3, 1, 9, tzinfo=UTC)
@@ -240,7 +241,7 @@ def test_the_migration_goes_down_and_up_with_data_in_it(empty_database: str) -> 
         names = sa.inspect(connection).get_table_names()
         assert not {"experiments", "assignments", "turns"} & set(names)
     database.dispose()
-    assert migrate(empty_database) == "0004"
+    assert migrate(empty_database) == SCHEMA_REVISION
     store = SqlStore(empty_database)
     (row,) = store.read_rows("decisions")
     assert row["assignments"] is None

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,14 +23,29 @@ from serving.storage.dialects import open_database
 from serving.storage.migrate import NOTHING, migrate
 from serving.storage.schema import CONTRACT, METADATA, SCHEMA_REVISION
 from serving.storage.sql import SqlStore
+from serving.storage.types import Instant
+from serving.upkeep import LogMonth
+
+T0 = datetime(2026, 3, 31, tzinfo=UTC)
+
+
+ONLY_OF_SQLITE = "ix_decisions_log_month"
+IS_OF_MONTH = re.compile(r"(decisions|events)_(\d{4}_\d{2}|default|kept)")
 
 
 def tables_of(database_url: str) -> set[str]:
+    """Tables that are there; a partition is none of its own."""
     database = open_database(database_url)
     try:
-        return set(sa.inspect(database.reader).get_table_names())
+        names = sa.inspect(database.reader).get_table_names()
+        return {name for name in names if not IS_OF_MONTH.fullmatch(name)}
     finally:
         database.dispose()
+
+
+def is_compared(_object: Any, name: str | None, kind: str, _is_reflected: bool, _other: Any) -> bool:
+    is_partition = kind == "table" and name is not None and IS_OF_MONTH.fullmatch(name)
+    return not is_partition and name != ONLY_OF_SQLITE
 
 
 def test_migrations_make_exactly_the_declared_schema(empty_database: str) -> None:
@@ -39,8 +56,12 @@ def test_migrations_make_exactly_the_declared_schema(empty_database: str) -> Non
         # SQLite cannot tell of an index over expressions; the store's contract tests use it.
         warnings.filterwarnings("ignore", message=".*expression-based index.*")
         warnings.filterwarnings("ignore", message=".*can't reflect these indexes.*")
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "include_object": is_compared}
+        )
         assert compare_metadata(context, METADATA) == []
+        indexes = {index["name"] for index in sa.inspect(connection).get_indexes("decisions")}
+        assert (ONLY_OF_SQLITE in indexes) == database.is_embedded
     database.dispose()
 
 
@@ -96,6 +117,88 @@ def test_migrations_run_down_and_up_again(empty_database: str) -> None:
     store.close()
 
 
+N_DAYS = 400
+
+
+def store_log(database_url: str) -> None:
+    """Store a log of more than a year as the program of the schema before months did."""
+    began_at = datetime(2025, 1, 15, 23, 30, tzinfo=UTC)
+    database = open_database(database_url)
+    with database.writer.begin() as connection:
+        for n in range(N_DAYS):
+            at = began_at + timedelta(days=n)
+            told = {"id": f"d{n:04d}", "at": Instant().process_bind_param(at, database.dialect), "seed": n}
+            connection.execute(
+                sa.text(
+                    "INSERT INTO decisions (decision_id, client_id, placement_id, occurred_at, recorded_at,"
+                    " seed) VALUES (:id, 'acme', 'home', :at, :at, :seed)"
+                ),
+                told,
+            )
+            later = Instant().process_bind_param(at + timedelta(days=20), database.dialect)
+            for event_type, decision_id in (
+                ("impression", f"d{n:04d}"),
+                ("click", f"d{n:04d}"),
+                ("complaint", None),
+            ):
+                told = {"id": f"{event_type}{n:04d}", "type": event_type, "of": decision_id, "at": later}
+                connection.execute(
+                    sa.text(
+                        "INSERT INTO events (event_id, event_type, client_id, decision_id, slot, occurred_at,"
+                        " recorded_at) VALUES (:id, :type, 'acme', :of, 1, :at, :at)"
+                    ),
+                    told,
+                )
+    database.dispose()
+
+
+def log_of(store: SqlStore) -> tuple[list[Any], list[Any]]:
+    return list(store.read_rows("decisions")), list(store.read_rows("events"))
+
+
+def test_the_log_becomes_one_of_months_and_back_again(empty_database: str) -> None:
+    migrate(empty_database, "0005")
+    store_log(empty_database)
+    migrate(empty_database)
+    store = SqlStore(empty_database)
+    decisions, events = log_of(store)
+    assert [row["seed"] for row in decisions] == list(range(N_DAYS))
+    assert len(events) == 3 * N_DAYS
+    sizes = store.month_sizes(datetime(2027, 1, 1, tzinfo=UTC))
+    assert [size.month for size in sizes] == [f"2025-{n:02d}" for n in range(1, 13)] + [
+        "2026-01",
+        "2026-02",
+        "2026-03",
+    ]
+    # the last three weeks' complaints refer to no decision, impressions and clicks do
+    assert (sizes[0].n_decisions, sizes[0].n_events) == (17, 34)
+    assert sum(size.n_events for size in sizes) == len(events)
+    # whatever is told again is known, in its month and in any other
+    store.upsert_rows("decisions", decisions[:3], T0)
+    store.upsert_rows("events", [{**row, "occurred_at": T0} for row in events[-50:]], T0)
+    assert log_of(store) == (decisions, events)
+    gone = store.retire_month("2025-02", datetime(2025, 7, 1, tzinfo=UTC))
+    assert gone == LogMonth("2025-02", 28, 56)
+    kept = log_of(store)
+    store.close()
+    migrate(empty_database, "0005")
+    assert rows_in(empty_database, "SELECT count(*) FROM decisions") == N_DAYS - 28
+    assert rows_in(empty_database, "SELECT count(*) FROM events") == 3 * N_DAYS - 56
+    assert "event_ids" not in tables_of(empty_database)
+    migrate(empty_database)
+    store = SqlStore(empty_database)
+    assert log_of(store) == kept
+    store.close()
+
+
+def rows_in(database_url: str, query: str) -> int:
+    database = open_database(database_url)
+    with database.reader.connect() as connection:
+        found: int = connection.execute(sa.text(query)).scalar_one()
+    database.dispose()
+    return found
+
+
 def test_the_program_knows_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(serving.storage.migrations.__file__).parent))
@@ -108,7 +211,7 @@ def test_every_contract_column_is_stored() -> None:
         if table is DECISION_ITEMS:
             assert "items" in CONTRACT["decisions"].c
             continue
-        own = ["items"] if table.name == "decisions" else []
+        own = {"decisions": ["items", "log_month"], "events": ["log_month"]}.get(table.name, [])
         columns = CONTRACT[table.name].columns
         assert [column.name for column in columns] == [*table.column_names, *own]
         assert [column.nullable for column in columns][: len(table.columns)] == [
