@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass
 
 import orjson
 
 from recsys.domain import Target
-from recsys.errors import ConflictError
+from recsys.errors import StoreUnavailableError
 from serving.ports import Answer, LogDecisions
+from serving.services.journal import same_request
 from serving.services.recommend import prepare
 from serving.services.recommendation import Item, Query, Recommendation, RecommendedList
 from serving.services.services import Services
+from serving.telemetry.names import STAGE_SECONDS
+from serving.telemetry.requests import note_decisions
 
 _PROBABILITY_NAMES = {
     Target.ACCEPTANCE: "acceptance_probability",
@@ -27,10 +32,12 @@ class RequestKey:
     Attributes:
         request_id: Chosen by the caller.
         digest: SHA-256 of the request's content.
+        stored_id: Under which the answer is kept: the request_id, in a space of the caller's own perhaps.
     """
 
     request_id: str
     digest: bytes
+    stored_id: str
 
 
 async def answer(services: Services, query: Query, key: RequestKey | None) -> bytes:
@@ -41,27 +48,42 @@ async def answer(services: Services, query: Query, key: RequestKey | None) -> by
         RecsysError: As `recommend` does.
     """
     if key is not None:
-        earlier = await services.read(services.store.answer, key.request_id)
+        earlier = await _earlier(services, key.stored_id)
         if earlier is not None:
-            return _same_request(earlier, key).body
+            return same_request(earlier, key.digest).body
     prepared = await prepare(services, query)
+    note_decisions(prepared.decisions)
     body = write_answer(prepared.recommendation, key)
     kept = None
     if key is not None:
-        kept = Answer(key.request_id, key.digest, body, prepared.decisions[0].occurred_at)
-    stored = await services.commits.submit(LogDecisions(prepared.decisions, kept, prepared.assignments))
-    return stored.body if isinstance(stored, Answer) else body
+        kept = Answer(key.stored_id, key.digest, body, prepared.decisions[0].occurred_at)
+    begun = time.perf_counter()
+    stored, is_logged = await services.commits.log(
+        LogDecisions(prepared.decisions, kept, prepared.assignments)
+    )
+    services.measures.time(STAGE_SECONDS, "commit", seconds=time.perf_counter() - begun)
+    if not is_logged:
+        return write_answer(prepared.recommendation, key, is_logged=False)
+    return body if stored is None else stored.body
 
 
-def _same_request(earlier: Answer, key: RequestKey) -> Answer:
-    if earlier.request_digest != key.digest:
-        raise ConflictError(
-            f"request_id {key.request_id!r} was used before with another content; choose a new one"
-        )
-    return earlier
+async def _earlier(services: Services, request_id: str) -> Answer | None:
+    """The answer given under a request_id before, as far as that can be told while the store is away."""
+    journal = services.commits.journal
+    kept = None if journal is None else journal.answer(request_id)
+    if kept is not None:
+        return kept
+    with contextlib.suppress(StoreUnavailableError):
+        stored = await services.ask(services.store.answer, request_id)
+        if stored is not None:
+            services.commits.remember(stored)
+        return stored
+    return None
 
 
-def write_answer(recommendation: Recommendation, key: RequestKey | None = None) -> bytes:
+def write_answer(
+    recommendation: Recommendation, key: RequestKey | None = None, *, is_logged: bool = True
+) -> bytes:
     """The answer's JSON body."""
     name = _PROBABILITY_NAMES[recommendation.target]
     currency, valid_until = recommendation.currency, recommendation.valid_until
@@ -74,6 +96,7 @@ def write_answer(recommendation: Recommendation, key: RequestKey | None = None) 
             "personalised": recommendation.is_personalised,
             "held_out": recommendation.is_held_out,
             "degraded": recommendation.degraded,
+            "logged": is_logged,
             "versions": recommendation.versions,
             "placements": [
                 {

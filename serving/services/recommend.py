@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -24,8 +25,9 @@ from serving.services.recommendation import (
     Versions,
 )
 from serving.services.services import Services
-from serving.services.sighting import Decided, Sighted, decide_together, sight_all
+from serving.services.sighting import STORE_UNAVAILABLE, Decided, Sighted, decide_together, sight_all
 from serving.services.world import Scored, World
+from serving.telemetry.names import FALLBACKS, STAGE_SECONDS
 
 _DIGITS = 8
 _ESTIMATED = (Change.NEW, Change.UPGRADE)
@@ -33,15 +35,15 @@ _NO_PROFILE = Profile(legal_form=LegalForm.UNKNOWN, size=Size.UNKNOWN)
 
 
 async def recommend(services: Services, query: Query) -> Recommendation:
-    """Decide, log, answer; the answer is given once its log is durable.
+    """Decide, log, answer; see `serving.services.commit_queue.CommitQueue.log`.
 
     Raises:
         UnknownPlacementError: A placement does not exist; the text names those that do.
         InvalidRequestError: A list is longer than its placement allows.
-        StoreUnavailableError: The decision could not be logged, so it is not given.
+        StoreUnavailableError: There is nothing to decide with, or it is not known whether it was logged.
     """
     prepared = await prepare(services, query)
-    await services.commits.submit(LogDecisions(prepared.decisions, assignments=prepared.assignments))
+    await services.commits.log(LogDecisions(prepared.decisions, assignments=prepared.assignments))
     return prepared.recommendation
 
 
@@ -53,16 +55,33 @@ async def prepare(services: Services, query: Query) -> Prepared:
 async def _prepare_all(services: Services, queries: Sequence[Query]) -> list[Prepared | Exception]:
     """Decide for each query; one that asks for what there is not gets its own error."""
     world = services.scoring.world
-    sighted = await sight_all(services, world, queries)
+    sighted = await sight_all(services, world, queries, is_memory_enough=True)
+    begun = time.perf_counter()
+    found: Sequence[InArms | Decided | Exception]
     if world.trials is not None:
-        return [
-            _written_in_arms(services, one) if isinstance(one, InArms) else one
-            for one in decide_in_arms(services, world.trials, queries, sighted)
-        ]
-    return [
-        _written(services, one) if isinstance(one, Decided) else one
-        for one in decide_together(services, sighted)
-    ]
+        found = decide_in_arms(services, world.trials, queries, sighted)
+    else:
+        found = decide_together(services, sighted)
+    decided = time.perf_counter()
+    written = [_write(services, one) for one in found]
+    services.measures.time(STAGE_SECONDS, "decide", seconds=decided - begun, n=len(queries))
+    services.measures.time(STAGE_SECONDS, "write", seconds=time.perf_counter() - decided, n=len(queries))
+    _keep_figures(services, sighted)
+    return written
+
+
+def _keep_figures(services: Services, sighted: Sequence[Sighted]) -> None:
+    for one in sighted:
+        if one.degraded is not None:
+            services.measures.count(FALLBACKS, one.degraded)
+    first = sighted[0]
+    services.drift.take(first.world, first.state, first.now, first.scored)
+
+
+def _write(services: Services, found: InArms | Decided | Exception) -> Prepared | Exception:
+    if isinstance(found, InArms):
+        return _written_in_arms(services, found)
+    return _written(services, found) if isinstance(found, Decided) else found
 
 
 def _written(services: Services, decided: Decided) -> Prepared:
@@ -70,6 +89,8 @@ def _written(services: Services, decided: Decided) -> Prepared:
     recommendation = write_down(services, sighted, decision)
     estimate, engine = sighted.scored.estimate, sighted.world.engine
     rows = log_rows(sighted.query, situation, recommendation, decision, estimate, engine)
+    if sighted.world.shadow is not None:
+        services.shadow.offer(decided, rows)
     return Prepared(recommendation, rows)
 
 
@@ -78,7 +99,10 @@ def _written_in_arms(services: Services, found: InArms) -> Prepared:
     return replace(
         written,
         decisions=with_assignments(written.decisions, found),
-        assignments=new_assignments(written.decisions, found),
+        # The arms of a client that was not read may be stored already, and be others.
+        assignments=()
+        if written.recommendation.degraded == STORE_UNAVAILABLE
+        else new_assignments(written.decisions, found),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from recsys.domain import Event
 from recsys.errors import EventFault, InvalidEventsError
-from serving.ports import MAX_CLOCK_SKEW, RecordEvents
+from serving.ports import MAX_CLOCK_SKEW, RecordEvents, WriteResult
 from serving.services.services import Services
 
 
@@ -47,8 +47,21 @@ async def record_events(services: Services, events: Sequence[Event]) -> Recorded
     ]
     if faults:
         raise InvalidEventsError(faults)
-    is_new = await services.commits.submit(RecordEvents(tuple(events), recorded_at=now))
+    is_new = await _store(services, RecordEvents(tuple(events), recorded_at=now))
     if not isinstance(is_new, list):
         raise TypeError(f"the store answered RecordEvents with {type(is_new).__name__}")
+    services.outcomes.take(events, is_new)
     n_accepted = sum(is_new)
     return Recorded(n_accepted, len(is_new) - n_accepted)
+
+
+async def _store(services: Services, write: RecordEvents) -> WriteResult:
+    """Store events; a decision is unknown only where it waits in no journal either."""
+    try:
+        return await services.commits.submit(write)
+    except InvalidEventsError as error:
+        if all(fault.code != "unknown_decision" for fault in error.faults):
+            raise
+    services.commits.check_order()
+    # What waited when the events came is stored by now.
+    return await services.commits.submit(write)

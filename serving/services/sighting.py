@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,15 +14,17 @@ from recsys.decision.conditions.facts import Moment
 from recsys.decision.decide import Decision, decide_all
 from recsys.decision.situation import Ask, Situation
 from recsys.domain import ClientState, Profile
-from recsys.errors import InvalidRequestError, RecsysError, UnknownPlacementError
+from recsys.errors import InvalidRequestError, RecsysError, StoreUnavailableError, UnknownPlacementError
 from serving.orders import Assignment
 from serving.ports import Store
 from serving.services.recommendation import Query
 from serving.services.services import Services
 from serving.services.trials import Enrolment, Trials
 from serving.services.world import Scored, World
+from serving.telemetry.names import STAGE_SECONDS
 
 ARM_UNAVAILABLE = "arm_unavailable"
+STORE_UNAVAILABLE = "store_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +82,48 @@ async def sight(services: Services, query: Query) -> Sighted:
     return sighted
 
 
-async def sight_all(services: Services, world: World, queries: Sequence[Query]) -> list[Sighted]:
+async def sight_all(
+    services: Services, world: World, queries: Sequence[Query], *, is_memory_enough: bool = False
+) -> list[Sighted]:
     """Read clients and score them at one moment, each in the world that decides for it.
 
     Args:
         services: The store, the models and the clock.
         world: What is in force for all of these requests.
         queries: The requests.
+        is_memory_enough: Whether clients may be sighted as this process remembers them, and those that it
+            does not remember as unknown ones, where the store is away; `STORE_UNAVAILABLE` says so then.
+
+    Raises:
+        StoreUnavailableError: The store is away, and memory is not enough.
     """
-    if world.trials is not None:
-        return await _sight_in_arms(services, world, world.trials, queries)
-    read = services.store.client_state
-    found = await services.read(lambda asked: [read(query.client_id) for query in asked], queries)
+    if world.trials is None:
+        sighted = await _sight(services, world, queries, is_memory_enough)
+    else:
+        sighted = await _sight_in_arms(services, world, world.trials, queries, is_memory_enough)
+    if is_memory_enough and services.commits.outage is not None:
+        return [replace(one, degraded=STORE_UNAVAILABLE) for one in sighted]
+    return sighted
+
+
+async def _sight(
+    services: Services, world: World, queries: Sequence[Query], is_memory_enough: bool
+) -> list[Sighted]:
+    client_ids = [query.client_id for query in queries]
+    begun = time.perf_counter()
+    try:
+        found = await services.ask(services.store.client_states_of, client_ids)
+    except StoreUnavailableError:
+        if not is_memory_enough:
+            raise
+        found = [services.store.remembered(client_id)[0] for client_id in client_ids]
     now = services.clock.now()
     states = [_state_of(query, stored, now) for query, stored in zip(queries, found, strict=True)]
     are_stored = [_is_stored(query, stored) for query, stored in zip(queries, found, strict=True)]
+    read_at = time.perf_counter()
     scored = services.scoring.score_all(world, states, now, are_stored)
+    services.measures.time(STAGE_SECONDS, "read", seconds=read_at - begun, n=len(queries))
+    services.measures.time(STAGE_SECONDS, "score", seconds=time.perf_counter() - read_at, n=len(queries))
     return [
         Sighted(query, world, now, state, _is_known(stored), is_stored, one, degraded)
         for query, state, stored, is_stored, (one, degraded) in zip(
@@ -120,20 +149,34 @@ def _is_known(stored: ClientState | None) -> bool:
 
 
 async def _sight_in_arms(
-    services: Services, world: World, trials: Trials, queries: Sequence[Query]
+    services: Services, world: World, trials: Trials, queries: Sequence[Query], is_memory_enough: bool
 ) -> list[Sighted]:
     store = services.store
-    found = await services.read(
-        lambda asked: [_read_with_arms(store, trials, query) for query in asked], queries
-    )
+    begun = time.perf_counter()
+    is_read = True
+    try:
+        found = await services.ask(
+            lambda asked: [_read_with_arms(store, trials, query) for query in asked], queries
+        )
+    except StoreUnavailableError:
+        if not is_memory_enough:
+            raise
+        found = [_Read(*store.remembered(query.client_id), ()) for query in queries]
+        is_read = False
     now = services.clock.now()
     sighted = []
     for query, (stored, kept, of_unit) in zip(queries, found, strict=True):
         state, nothing = _state_of(query, stored, now), world.ranking.fallback
         is_stored = _is_stored(query, stored)
         met = Sighted(query, world, now, state, _is_known(stored), is_stored, nothing, None)
-        sighted.append(_in_its_arms(met, trials, kept, of_unit))
-    return score_each(services, sighted)
+        # The unit of a client of whom nothing is known is not known either: its arm could be another one's.
+        is_unit_known = is_read or stored is not None
+        sighted.append(_in_its_arms(met, trials, kept, of_unit) if is_unit_known else met)
+    read_at = time.perf_counter()
+    scored = score_each(services, sighted)
+    services.measures.time(STAGE_SECONDS, "read", seconds=read_at - begun, n=len(queries))
+    services.measures.time(STAGE_SECONDS, "score", seconds=time.perf_counter() - read_at, n=len(queries))
+    return scored
 
 
 def _read_with_arms(store: Store, trials: Trials, query: Query) -> _Read:

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -48,6 +49,7 @@ class Ledger:
     Attributes:
         answers: Body answered to each request_id.
         acknowledged: Every event_id that was acknowledged, with the decision it belongs to.
+        waiting: Events that were refused with 503 and are to be reported again.
         statuses: How often each status came.
         undocumented: Statuses that nobody announced, with their bodies.
         n_broken: Connections that broke before an answer came.
@@ -55,24 +57,29 @@ class Ledger:
 
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     acknowledged: dict[str, str] = field(default_factory=dict)
+    waiting: list[dict[str, Any]] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     undocumented: list[str] = field(default_factory=list)
     n_broken: int = 0
 
-    @property
-    def items(self) -> dict[str, list[str]]:
-        """The offers of each decision that was answered."""
+    def items(self, *, is_logged: bool) -> dict[str, list[str]]:
+        """The offers of each decision that was answered as logged, or as not logged."""
         return {
             shown["decision_id"]: [item["offer_id"] for item in shown["items"]]
-            for answer in self.answers.values()
+            for answer in list(self.answers.values())
+            if answer["logged"] is is_logged
             for shown in answer["placements"]
         }
+
+    def n_answers(self, name: str, value: object) -> int:
+        """Answers whose field has a value."""
+        return sum(answer[name] == value for answer in list(self.answers.values()))
 
 
 class Server:
     """The server as operators start it, in processes of its own."""
 
-    def __init__(self, database_url: str, bundles: Path, n_workers: int) -> None:
+    def __init__(self, database_url: str, bundles: Path, journal: Path, n_workers: int) -> None:
         with socket.socket() as probe:
             probe.bind((HOST, 0))
             self.port = int(probe.getsockname()[1])
@@ -81,18 +88,24 @@ class Server:
             *("run", "--bundles", str(bundles), "--port", str(self.port), "--workers", str(n_workers)),
         ]
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
-        self._environment = {**plain, "RECSYS_DATABASE_URL": database_url}
+        self._environment = {
+            **plain,
+            "RECSYS_DATABASE_URL": database_url,
+            "RECSYS_JOURNAL_DIR": str(journal),
+        }
+        self.log = journal.parent / f"server-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + SECONDS_TO_GIVE_UP
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, http.client.HTTPException):
@@ -108,6 +121,21 @@ class Server:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         commands = {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in children}
         return [pid for pid, command in commands.items() if "spawn_main" in command]
+
+    def limit_files(self, n_bytes: int) -> None:
+        """Let no file of the processes grow beyond a size, as on a full disk; -1 = as before."""
+        if self._process is not None:
+            for pid in (self._process.pid, *self.worker_pids()):
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """What the server logged under this name."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    def ready(self) -> dict[str, Any]:
+        """What it says of itself."""
+        return dict(json.loads(fetch(self.port, "GET", "/ready", None, "").body))
 
     def kill(self) -> None:
         """Kill every process of it, as a crash or a careless person would."""
@@ -169,13 +197,26 @@ class Load:
             thread.join()
         if self._failures:
             raise self._failures[0]
+        self.wait_until(self._has_reported, "the last events")
+
+    def _has_reported(self) -> bool:
+        """Report as long as events are taken; whether none is left."""
+        while self._report_next():
+            pass
+        return not self.ledger.waiting
 
     def wait_for(self, n_answers: int) -> None:
         """Wait until so many more questions were answered."""
-        wanted, deadline = len(self.ledger.answers) + n_answers, time.monotonic() + SECONDS_TO_GIVE_UP
-        while len(self.ledger.answers) < wanted:
+        wanted = len(self.ledger.answers) + n_answers
+        self.wait_until(lambda: len(self.ledger.answers) >= wanted, f"{n_answers} answers")
+
+    def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
+        """Wait until something is so."""
+        deadline = time.monotonic() + SECONDS_TO_GIVE_UP
+        while not is_so():
             if time.monotonic() > deadline or self._failures:
-                raise GaveUpError(f"no {n_answers} answers came in time")
+                found = self._failures or (len(self.ledger.waiting), dict(self.ledger.statuses))
+                raise GaveUpError(f"waited for {what}: {found}")
             time.sleep(0.01)
 
     def ask(self, request_id: str, client_id: str) -> dict[str, Any]:
@@ -194,55 +235,83 @@ class Load:
             self._failures.append(error)
 
     def _ask_and_report(self, name: str, client_id: str) -> None:
+        """Ask, and report that the first offer was seen; while events are refused, go on asking."""
         answer = self.ask(name, client_id)
         with self._lock:
             self.ledger.answers[name] = answer
-        decision_id = answer["placements"][0]["decision_id"]
-        event = {
-            "event_id": f"seen-{name}",
-            "event_type": "impression",
-            "client_id": client_id,
-            "decision_id": decision_id,
-            "slot": 1,
-            "occurred_at": datetime.now(UTC).isoformat(),
-        }
-        self._insist("/v1/events", {"events": [event]})
+        shown = answer["placements"][0]
+        if answer["logged"] and shown["items"]:
+            event = {
+                "event_id": f"seen-{name}",
+                "event_type": "impression",
+                "client_id": client_id,
+                "decision_id": shown["decision_id"],
+                "slot": 1,
+                "occurred_at": datetime.now(UTC).isoformat(),
+            }
+            with self._lock:
+                self.ledger.waiting.append(event)
+        while self._report_next():
+            pass
+
+    def _report_next(self) -> bool:
+        """Report the event that has waited longest; False where there is none, or it is refused for now."""
         with self._lock:
-            self.ledger.acknowledged[event["event_id"]] = decision_id
+            event = self.ledger.waiting.pop(0) if self.ledger.waiting else None
+        if event is None:
+            return False
+        answer = self._try("/v1/events", {"events": [event]})
+        with self._lock:
+            if answer is None:
+                self.ledger.waiting.append(event)
+            else:
+                self.ledger.acknowledged[event["event_id"]] = event["decision_id"]
+        return answer is not None
 
     def _insist(self, path: str, body: object) -> Any:
         """Ask until it is answered; the same body, so that a retry is told from a new question."""
         deadline = time.monotonic() + SECONDS_TO_GIVE_UP
         while time.monotonic() < deadline:
-            try:
-                answer = fetch(self.port, "POST", path, body, self.key)
-            except (OSError, http.client.HTTPException):
-                with self._lock:
-                    self.ledger.n_broken += 1
-                time.sleep(0.02)
-                continue
-            with self._lock:
-                self.ledger.statuses[answer.status] += 1
-                if answer.status not in _DOCUMENTED:
-                    self.ledger.undocumented.append(f"{path} {answer.status} {answer.body[:300]!r}")
-            if answer.status == 200:
-                return json.loads(answer.body)
-            time.sleep(0.05)
+            answer = self._try(path, body)
+            if answer is not None:
+                return answer
+            time.sleep(0.02)
         raise GaveUpError(f"{path} was not answered in time: {self.ledger.undocumented[-1:]}")
+
+    def _try(self, path: str, body: object) -> Any:
+        """Ask once; None = no answer came, or another one than was asked for."""
+        try:
+            answer = fetch(self.port, "POST", path, body, self.key)
+        except (OSError, http.client.HTTPException):
+            with self._lock:
+                self.ledger.n_broken += 1
+            return None
+        with self._lock:
+            self.ledger.statuses[answer.status] += 1
+            if answer.status not in _DOCUMENTED:
+                self.ledger.undocumented.append(f"{path} {answer.status} {answer.body[:300]!r}")
+        return json.loads(answer.body) if answer.status == 200 else None
 
 
 @dataclass
 class Operator:
-    """A database with clients and offers, a folder of bundles, and a key."""
+    """A database with clients and offers, a folder of bundles, a key, and further settings of its servers."""
 
     database_url: str
     bundles: Path
     key: str
     servers: list[Server] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
 
-    def serve(self, n_workers: int = 1) -> Server:
-        """Start a server."""
-        server = Server(self.database_url, self.bundles, n_workers)
+    @property
+    def journal(self) -> Path:
+        """Where decisions wait while the database is away."""
+        return self.bundles.parent / "journal"
+
+    def serve(self, n_workers: int = 1, database_url: str | None = None) -> Server:
+        """Start a server; on another address of the same database, where one is given."""
+        server = Server(database_url or self.database_url, self.bundles, self.journal, n_workers)
+        server._environment |= self.settings
         self.servers.append(server)
         server.start()
         return server
@@ -327,10 +396,12 @@ def compare() -> Callable[[Operator, Ledger], None]:
             for item in store.read_rows("decision_items"):
                 stored[str(item["decision_id"])].append(str(item["offer_id"]))
             events = Counter(str(row["event_id"]) for row in store.read_rows("events"))
-            assert stored == ledger.items
+            assert stored == ledger.items(is_logged=True)
+            assert stored.keys().isdisjoint(ledger.items(is_logged=False))
             assert events == Counter(dict.fromkeys(ledger.acknowledged, 1))
             assert store.rebuild_states() == 0
         finally:
             store.close()
+        assert not list(operator.journal.glob("*")), "something waits in the journal yet"
 
     return check
