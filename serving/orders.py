@@ -1,6 +1,7 @@
-"""What people order, to be appended and never changed: policies, stops, experiments, and what of it holds.
+"""What people order, to be appended and never changed: policies, stops, experiments, bundles.
 
-`Assignment` stands beside them: what an experiment made of one client.
+`Assignment` and `ShadowDecision` stand beside them: what an experiment made of one client, and what models in
+shadow would have made of one decision.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,130 @@ class Assignment:
     triggered_at: datetime | None = None
     trigger_decision_id: str | None = None
     is_forced: bool = False
+
+
+class BundleAction(StrEnum):
+    """What may be said of a bundle."""
+
+    PUBLISH = "publish"
+    SHADOW = "shadow"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+    PIN = "pin"
+    UNPIN = "unpin"
+    RETIRE = "retire"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleOrder:
+    """What was said of a bundle; what stands follows from all of it, in the order of the numbers.
+
+    Attributes:
+        number: 1 for the first order of all, then one more each time.
+        version: The bundle; of a roll-back the one that is live again.
+        folder: Its folder's name in the folder of bundles.
+        digest: SHA-256 of its manifest, which names the digest of every other file.
+        action: What was said.
+        author: Who said it: a key_id, or ``command line``.
+        reason: Why, for people.
+        judgement: What the gate said of a promotion, and who overrode it; "" = nothing was judged.
+        recorded_at: When it was said; it holds from then on.
+    """
+
+    number: int
+    version: str
+    folder: str
+    digest: str
+    action: BundleAction
+    author: str
+    reason: str
+    judgement: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowDecision:
+    """What models in shadow would have shown instead of a decision's list; see `recsys.tables`."""
+
+    decision_id: str
+    bundle_version: str
+    live_version: str
+    placement_id: str
+    client_size: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+    n_shown: int
+    n_differing: int
+    n_candidates: int
+    rank_correlation: float | None
+    mean_difference: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowFigures:
+    """How much a bundle in shadow disagrees with the live ones, over the decisions of one kind.
+
+    Attributes:
+        live_version: The models that decided.
+        placement_id: Where.
+        client_size: Size class of the clients; None = not known.
+        n_decisions: How many.
+        n_shown: Offers shown.
+        n_differing: Of them, those that the shadow's lists lack.
+        n_correlations: Decisions with a rank correlation.
+        sum_of_correlations: Their sum.
+        n_differences: Decisions with a mean difference of probabilities.
+        sum_of_differences: Their sum.
+    """
+
+    live_version: str
+    placement_id: str
+    client_size: str | None
+    n_decisions: int
+    n_shown: int
+    n_differing: int
+    n_correlations: int
+    sum_of_correlations: float
+    n_differences: int
+    sum_of_differences: float
+
+
+class ContentVersion(NamedTuple):
+    """How often what is decided with has changed; each number only grows.
+
+    Attributes:
+        tables: Changes of the catalogue's tables and of the documents.
+        policies: Policies and withdrawals whose moment has come.
+        stops: Stops and resumptions whose moment has come.
+        experiments: Orders of experiments and of the hold-out.
+        bundles: Orders of bundles.
+    """
+
+    tables: int
+    policies: int
+    stops: int
+    experiments: int = 0
+    bundles: int = 0
+
+
+class BundleStore(Protocol):
+    """The part of `serving.ports.Store` that keeps what is said of bundles."""
+
+    def put_bundle_order(self, order: BundleOrder) -> None:
+        """Append an order; ConflictError if another one took its number: somebody was faster."""
+        ...
+
+    def bundle_orders(self) -> list[BundleOrder]:
+        """Everything that was said of bundles, by number."""
+        ...
+
+    def put_shadow_decisions(self, found: Sequence[ShadowDecision]) -> None:
+        """Keep what models in shadow would have shown; what is kept already stays."""
+        ...
+
+    def shadow_figures(self, version: str) -> list[ShadowFigures]:
+        """How much a bundle disagreed in shadow, by live version, placement and size of the client."""
+        ...
 
 
 def standing_orders(said: Iterable[ExperimentOrder]) -> dict[str, ExperimentOrder]:

@@ -8,30 +8,22 @@ from dataclasses import replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 
-from recsys.bundle import Bundle, load_bundle, newest_bundle
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.engine import Engine
 from recsys.decision.policy.policy import Policy
 from recsys.decision.volume import Tally
 from recsys.domain import ClientState
-from recsys.errors import (
-    BundleError,
-    BundleNotFoundError,
-    IncompatibleBundleError,
-    RecsysError,
-    StoreUnavailableError,
-)
+from recsys.errors import StoreUnavailableError
 from recsys.models.base import Evidence
-from serving.ports import ContentVersion, Store
+from serving.orders import ContentVersion
+from serving.ports import Store
+from serving.services.bundle_source import SCORING_FAILED, BundleSource
 from serving.services.policies import readable_policy
 from serving.services.variants import Variants
-from serving.services.world import Ranking, Scored, World, build_ranking, build_world
+from serving.services.warm_up import clients_to_warm_up, warm_up
+from serving.services.world import BundleScorer, Ranking, Scored, World, build_ranking, build_world
 from serving.telemetry import log
 
-NO_BUNDLE = "no_bundle"
-BUNDLE_CORRUPT = "bundle_corrupt"
-BUNDLE_INCOMPATIBLE = "bundle_incompatible"
-SCORING_FAILED = "scoring_failed"
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -42,12 +34,15 @@ class Scoring:
 
     Args:
         store: Where catalogue and policies live.
-        bundles_dir: Folder whose newest bundle is used; None for none.
+        bundles_dir: Folder of the bundles; None for none. The one that is live is used, and the newest where
+            nobody ordered one.
         zone: Days and hours of policies are those of this zone.
         cache_size: Clients whose scores are kept; 0 keeps none.
-        is_logging: Whether decisions are logged, so that the catalogues they are made with are to be kept.
+        is_logging: Whether decisions are logged, so that the catalogues they are made with are to be kept and
+            new models are warmed up for many clients.
 
     Attributes:
+        source: Where the models come from.
         policy_fault: One sentence on the policy that should be in force and cannot be read; None = well.
         looked_at: When `refresh` last saw everything; None = never.
     """
@@ -62,14 +57,10 @@ class Scoring:
         is_logging: bool = True,
     ) -> None:
         self._store = store
-        self._bundles_dir = bundles_dir
         self._zone = zone
         self._is_logging = is_logging
         self._policy = Policy()
-        self._bundle: Bundle | None = None
-        self._bundle_path: Path | None = None
-        self._bundle_fault: str | None = NO_BUNDLE
-        self._refusal = ""
+        self.source = BundleSource(store, bundles_dir)
         self._world: World | None = None
         self._cache_size = cache_size
         self._variants = Variants(store, bundles_dir, cache_size)
@@ -87,7 +78,8 @@ class Scoring:
         """
         if self._world is None:
             raise StoreUnavailableError(
-                self.policy_fault or "the catalogue could not be read yet; try again in a second"
+                self.policy_fault or "the catalogue could not be read yet; try again in a second",
+                is_told=True,
             )
         return self._world
 
@@ -162,20 +154,20 @@ class Scoring:
         return scored.evidence
 
     def refresh(self, now: datetime) -> None:
-        """Look for a newer bundle, catalogue or policy, and swap to them. Blocks; run in a thread.
+        """Look for another bundle, catalogue or policy, and swap to them. Blocks; run in a thread.
 
-        A newer bundle that cannot be read leaves the present one in use.
+        A bundle that cannot be used leaves the present one in use.
 
         Args:
             now: The present instant: policies and stops take effect at theirs.
         """
-        self._read_newest_bundle()
         version = self._store.content_version(now)
+        self.source.look(version)
         world = self._world
         if (
             world is None
             or world.content_version != version
-            or not self._has_bundle_of(world)
+            or not self._has_bundles_of(world)
             or self._variants.has_arrivals()
         ):
             world = self._build(version, now)
@@ -192,12 +184,15 @@ class Scoring:
             self._store.keep_catalogue(source, now)
         catalogue = CompiledCatalogue(source.offers, source.version)
         engine = Engine(catalogue, self._policy, self._zone)
-        world = build_world(self._store, version, engine, self._ranking(version, catalogue))
-        world = replace(world, trials=self._variants.trials(world, now))
+        ranking = self._ranking(version, catalogue, now)
+        world = build_world(self._store, version, engine, ranking)
+        world = replace(world, shadow=self._shadow(version, catalogue))
+        world = replace(world, trials=self._variants.trials(world, self.source.registry, now))
         log(
             "world_changed",
             content=version,
             bundle=world.bundle_version,
+            shadow=None if world.shadow is None else world.shadow.version,
             policy=world.policy_version,
             degraded=world.ranking.degraded,
             n_offers=len(world.catalogue),
@@ -205,29 +200,57 @@ class Scoring:
         )
         return world
 
-    def _ranking(self, version: ContentVersion, catalogue: CompiledCatalogue) -> Ranking:
-        """The ranking in use where nothing that it is made of has changed, else a new one."""
-        before = self._world
+    def _ranking(self, version: ContentVersion, catalogue: CompiledCatalogue, now: datetime) -> Ranking:
+        """The ranking in use where nothing that it is made of has changed, else a new one, warmed up."""
+        source, before = self.source, self._world
         if (
             before is not None
-            and before.content_version.tables == version.tables
-            and before.catalogue.offer_ids == catalogue.offer_ids
-            and self._has_bundle_of(before)
+            and _has_offers(before, version, catalogue)
+            and before.ranking.bundle is source.bundle
+            and before.ranking.bundle_fault == source.cause
         ):
             return before.ranking
+        # counting takes seconds where there are many; whatever the store does here, no models are at fault
+        counts = self._store.holder_counts()
+        clients: list[ClientState] = []
+        if self._is_logging and source.bundle is not None:
+            clients = clients_to_warm_up(None if before is None else before.ranking, self._store)
         try:
-            return build_ranking(self._store, catalogue, self._bundle, self._bundle_fault, self._cache_size)
-        except RecsysError:
-            raise
+            ranking = build_ranking(counts, catalogue, source.bundle, source.cause, self._cache_size)
+            warm_up(ranking, clients, now)
         except Exception as error:
-            if self._bundle is None:
+            if source.bundle is None:
                 raise
-            log("bundle_unusable", level=logging.ERROR, error=error, bundle=self._bundle.version)
-        without = build_ranking(self._store, catalogue, None, SCORING_FAILED, self._cache_size)
-        return replace(without, bundle=self._bundle, bundle_fault=self._bundle_fault)
+            source.give_up(error)
+            return self._ranking(version, catalogue, now)
+        return ranking
 
-    def _has_bundle_of(self, world: World) -> bool:
-        return world.ranking.bundle is self._bundle and world.ranking.bundle_fault == self._bundle_fault
+    def _shadow(self, version: ContentVersion, catalogue: CompiledCatalogue) -> BundleScorer | None:
+        """The bundle in shadow, aligned; the one in use where nothing that it is made of has changed."""
+        bundle, before = self.source.shadow, self._world
+        if bundle is None:
+            return None
+        if (
+            before is not None
+            and before.shadow is not None
+            and before.shadow.bundle is bundle
+            and _has_offers(before, version, catalogue)
+        ):
+            return before.shadow
+        try:
+            return BundleScorer(bundle, catalogue)
+        except Exception as error:  # noqa: BLE001 -- nothing that is only tried out may stop what decides
+            self.source.give_up_shadow(error)
+            return None
+
+    def _has_bundles_of(self, world: World) -> bool:
+        ranking, source = world.ranking, self.source
+        shadow = None if world.shadow is None else world.shadow.bundle
+        return (
+            ranking.bundle is source.bundle
+            and ranking.bundle_fault == source.cause
+            and shadow is source.shadow
+        )
 
     def _read_policy(self, now: datetime) -> bool:
         """Take the policy in force, or the last one before it that can be read; False = there is none."""
@@ -260,37 +283,7 @@ class Scoring:
             used_up[engine.policy.version] = frozenset(caps.used_up(counts, now))
         return used_up
 
-    def _read_newest_bundle(self) -> None:
-        """Load the newest bundle unless it was looked at before."""
-        path = self._bundle_path
-        try:
-            path = self._newest_bundle()
-            if path == self._bundle_path:
-                return
-            self._bundle, self._bundle_fault, self._refusal = load_bundle(path), None, ""
-            self._bundle_path = path
-        except BundleError as error:
-            self._bundle_path = path
-            if str(error) == self._refusal:
-                return
-            self._refusal = str(error)
-            log("bundle_refused", level=logging.WARNING, cause=str(error), in_use=self._version)
-            if self._bundle is None:
-                self._bundle_fault = _fault_of(error)
 
-    def _newest_bundle(self) -> Path:
-        if self._bundles_dir is None:
-            raise BundleNotFoundError("no folder of bundles is set")
-        return newest_bundle(self._bundles_dir)
-
-    @property
-    def _version(self) -> str | None:
-        return None if self._bundle is None else self._bundle.version
-
-
-def _fault_of(error: BundleError) -> str:
-    if isinstance(error, BundleNotFoundError):
-        return NO_BUNDLE
-    if isinstance(error, IncompatibleBundleError):
-        return BUNDLE_INCOMPATIBLE
-    return BUNDLE_CORRUPT
+def _has_offers(world: World, version: ContentVersion, catalogue: CompiledCatalogue) -> bool:
+    """Whether models that are aligned with a world's offers are so with these."""
+    return world.content_version.tables == version.tables and world.catalogue.offer_ids == catalogue.offer_ids

@@ -28,6 +28,8 @@ from recsys.experiments.experiment import HOLDOUT_ID, Holdout, Status
 from recsys.experiments.life import Standing
 from serving.orders import ExperimentOrder, standing_orders
 from serving.ports import Store
+from serving.services.bundle_registry import Registry
+from serving.services.bundle_source import load_published
 from serving.services.parts import Parts, parts_of, touched_by
 from serving.services.policies import find_policy, read_published
 from serving.services.trials import Equipment, LiveExperiment, Trials
@@ -60,13 +62,14 @@ class Variants:
         """Whether a bundle is there now that an arm asked for in vain."""
         return any((path / MANIFEST).is_file() for path in self._missing)
 
-    def trials(self, base: World, now: datetime) -> Trials | None:
+    def trials(self, base: World, registry: Registry, now: datetime) -> Trials | None:
         """The experiments that run beside a world; None = neither one nor a hold-out.
 
         What an arm asks for and cannot be had is logged and told to those whom it concerns; it is no error.
 
         Args:
             base: What is in force.
+            registry: What stands of bundles; where any was published, an arm's must have been.
             now: The present instant.
 
         Raises:
@@ -89,7 +92,7 @@ class Variants:
         self._rankings = {version: kept for version, kept in self._rankings.items() if version in versions}
         if not running and holdout is None:
             return None
-        rankings = _build_each(versions, lambda version: self._ranking(version, base))
+        rankings = _build_each(versions, lambda version: self._ranking(version, base, registry))
         policies = _build_each(
             {parts.policy for parts in wanted if parts.policy is not None},
             lambda version: self._policy(version, base, now),
@@ -108,14 +111,14 @@ class Variants:
         caps = VolumeCaps(policy.engagement.volume_caps, base.catalogue, zone)
         return Engine(base.catalogue, policy, zone), caps
 
-    def _ranking(self, version: str, base: World) -> Ranking:
+    def _ranking(self, version: str, base: World, registry: Registry) -> Ranking:
         present = base.ranking
         if base.bundle_version == version:
             return present
         stands_on, kept = self._rankings.get(version, (None, present))
         if stands_on is present:
             return kept
-        bundle = self._bundle(version)
+        bundle = self._bundle(version, registry)
         scorer = BundleScorer(bundle, base.catalogue)
         ranking = replace(
             present,
@@ -129,20 +132,27 @@ class Variants:
         self._rankings[version] = (present, ranking)
         return ranking
 
-    def _bundle(self, version: str) -> Bundle:
+    def _bundle(self, version: str, registry: Registry) -> Bundle:
         bundle = self._bundles.get(version)
         if bundle is None:
-            bundle = self._bundles[version] = self._load(version)
+            bundle = self._bundles[version] = self._load(version, registry)
         return bundle
 
-    def _load(self, version: str) -> Bundle:
-        if self._bundles_dir is None or Path(version).name != version:
+    def _load(self, version: str, registry: Registry) -> Bundle:
+        folder = self._bundles_dir
+        entry = registry.entries.get(version)
+        if registry.entries and entry is None:
+            raise BundleNotFoundError(
+                f"bundle {version} was not published: publish it, or stop the experiment"
+            )
+        name = version if entry is None else entry.folder
+        if folder is None or Path(name).name != name:
             raise BundleNotFoundError(f"no folder of bundles has a bundle {version!r}")
-        path = self._bundles_dir / version
+        path = folder / name
         if not (path / MANIFEST).is_file():
             self._missing.add(path)
             raise BundleNotFoundError(f"there is no bundle {path}: put it there, or stop the experiment")
-        bundle = load_bundle(path)
+        bundle = load_bundle(path) if entry is None else load_published(folder, entry)
         if bundle.version != version:
             raise CorruptBundleError(f"bundle {path} calls itself {bundle.version}")
         return bundle

@@ -20,7 +20,8 @@ from recsys.features.builder import FeatureBuilder
 from recsys.models.base import ClientBatch, Evidence
 from recsys.models.popularity import popular_evidence
 from recsys.models.recommender import scoring_moment
-from serving.ports import ContentVersion, Store
+from serving.orders import ContentVersion
+from serving.ports import Store
 
 if TYPE_CHECKING:  # experiments are made of worlds
     from serving.services.trials import Trials
@@ -50,19 +51,23 @@ class BundleScorer:
     """A bundle aligned with a catalogue.
 
     Attributes:
-        version: The bundle's.
+        bundle: The bundle.
+        version: Its version.
         features: Builds what models read of a client.
+        reference: How features and scores were distributed at the fit; None = nobody counted.
         nobody: A client of whom nothing is known.
         population: Its scores, at the bundle's as_of.
     """
 
     def __init__(self, bundle: Bundle, catalogue: CompiledCatalogue) -> None:
+        self.bundle = bundle
         self.version = bundle.version
         self.features = FeatureBuilder(catalogue.offers, bundle.population)
         self._recommender = bundle.recommender
         main = bundle.recommender.main
         self._is_timed = main.reads_past or main.reads_profiles
         self._alignment = Alignment(catalogue, self._recommender.offers)
+        self.reference = None if bundle.population is None else bundle.population.reference
         self.nobody = ClientState(ClientId(""))
         self.population = self.score(self.nobody, bundle.manifest.as_of)
 
@@ -133,6 +138,10 @@ class ScoreCache:
         self._scored[client_id] = self._scored.pop(client_id)
         return entry[1]
 
+    def latest(self, n_most: int) -> list[str]:
+        """The clients asked for last, the latest first; may be called from another thread."""
+        return list(self._scored)[: -n_most - 1 : -1]
+
     def put(self, client_id: str, mark: int, scored: Scored) -> None:
         """Keep the scores of a client."""
         if self._max_clients == 0:
@@ -181,6 +190,7 @@ class World:
         ranking: What orders the offers.
         texts: What is shown of the offers, by position.
         trials: The experiments that run beside it, and the hold-out; None = nothing of the kind.
+        shadow: Models that are scored beside those in use, and shown to nobody; None = there are none.
         base: Of the world of an experiment's arm what is in force; None of what is in force itself.
     """
 
@@ -192,6 +202,7 @@ class World:
     ranking: Ranking
     texts: Mapping[Language, tuple[OfferText, ...]]
     trials: Trials | None = None
+    shadow: BundleScorer | None = None
     base: World | None = None
 
     @property
@@ -211,16 +222,16 @@ class World:
 
 
 def build_ranking(
-    store: Store,
+    counts: Mapping[str, int],
     catalogue: CompiledCatalogue,
     bundle: Bundle | None,
     bundle_fault: str | None,
     cache_size: int,
 ) -> Ranking:
-    """Count the holders, which takes seconds where there are many, and align the models.
+    """Align the models with the offers; nothing here reads the store, so what fails are the models.
 
     Args:
-        store: Where the holdings live.
+        counts: Holders by offer_id.
         catalogue: The offers.
         bundle: The models; None for none.
         bundle_fault: Why there are none.
@@ -229,7 +240,6 @@ def build_ranking(
     Raises:
         Exception: Whatever models do that load but do not score.
     """
-    counts = store.holder_counts()
     n_holders = np.array([counts.get(offer_id, 0) for offer_id in catalogue.offer_ids], dtype=np.int64)
     scorer = None if bundle is None else BundleScorer(bundle, catalogue)
     return Ranking(
