@@ -18,11 +18,14 @@
     - UnknownKeyError
     - UnknownPolicyError
     - UnknownExperimentError
+    - UnknownBundleError
+    - UnknownUserError
   + InvalidRequestError         a field of a request is out of its bounds
   + InvalidEventsError          events that cannot be true; none of the batch was stored
   + ConflictError               the same key with another content
   + UnauthenticatedError        no key, or an unknown or revoked one
   + ForbiddenError              the key is known, its role may not do this
+  + RateLimitedError            too many requests; come again later
   + StoreUnavailableError       the database did not answer; trying again later is safe
 
 Errors carry fields, so that a program can act on them and a person can read them. Wrong arguments of a
@@ -171,6 +174,18 @@ class UnknownExperimentError(NotFoundError):
     thing = "experiment"
 
 
+class UnknownBundleError(NotFoundError):
+    """No bundle of that version was published."""
+
+    thing = "bundle"
+
+
+class UnknownUserError(NotFoundError):
+    """Nobody has that name in the console."""
+
+    thing = "user"
+
+
 class InvalidRequestError(RecsysError):
     """A field of a request is out of its bounds.
 
@@ -228,5 +243,25 @@ class ForbiddenError(RecsysError):
     """The key is known, but its role may not do this."""
 
 
+class RateLimitedError(RecsysError):
+    """More was asked than is allowed; the same request is welcome later.
+
+    Attributes:
+        retry_after_seconds: When, ≥1.
+    """
+
+    def __init__(self, text: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(text)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class StoreUnavailableError(RecsysError):
-    """The database did not answer; trying again later is safe."""
+    """The database did not answer; trying again later is safe.
+
+    Attributes:
+        is_told: Whether the log has said so already.
+    """
+
+    def __init__(self, text: str, *, is_told: bool = False) -> None:
+        super().__init__(text)
+        self.is_told = is_told

@@ -16,9 +16,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from recsys import errors
 from serving.telemetry import log
+from serving.web.headers import completed
 
 _COME_BACK = {"Retry-After": "1"}
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: _COME_BACK}
@@ -61,11 +64,14 @@ FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
         errors.UnknownKeyError: Failure(404, "unknown_key"),
         errors.UnknownPolicyError: Failure(404, "unknown_policy"),
         errors.UnknownExperimentError: Failure(404, "unknown_experiment"),
+        errors.UnknownBundleError: Failure(404, "unknown_bundle"),
+        errors.UnknownUserError: Failure(404, "unknown_user"),
         errors.InvalidRequestError: Failure(422, "invalid_request"),
         errors.InvalidEventsError: Failure(422, "invalid_events"),
         errors.ConflictError: Failure(409, "conflict"),
         errors.UnauthenticatedError: Failure(401, "unauthenticated"),
         errors.ForbiddenError: Failure(403, "forbidden"),
+        errors.RateLimitedError: Failure(429, "rate_limited"),
         errors.StoreUnavailableError: Failure(503, "store_unavailable"),
     }
 )
@@ -105,7 +111,8 @@ def respond_to(error: Exception) -> Response:
     failure = failure_of(error)
     if isinstance(error, errors.StoreUnavailableError):
         # Where the database lives is the operator's matter, and no caller's.
-        log("store_unavailable", level=logging.WARNING, cause=str(error))
+        if not error.is_told:
+            log("store_unavailable", level=logging.WARNING, cause=str(error))
         return failure_response(failure.status, failure.code, _NO_STORE, headers=_COME_BACK)
     if failure.status == 500:
         # The server logs what is outside the tree: Starlette raises it again after this answer.
@@ -113,17 +120,39 @@ def respond_to(error: Exception) -> Response:
             log("request_failed", level=logging.ERROR, error=error)
         return failure_response(500, failure.code, "something went wrong here; the fault was logged")
     headers = _HEADERS.get(failure.status)
+    if isinstance(error, errors.RateLimitedError):
+        headers = {"Retry-After": str(error.retry_after_seconds)}
     return failure_response(failure.status, failure.code, str(error), _details(error), headers)
 
 
 def install_failures(app: FastAPI) -> None:
     """Make the app tell every exception by the table."""
 
-    async def handle(_request: Request, error: Exception) -> Response:
-        return respond_to(error)
+    async def handle(request: Request, error: Exception) -> Response:
+        response = respond_to(error)
+        if response.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods_at(app, request.scope))
+        return response
 
-    for kind in (errors.RecsysError, RequestValidationError, ValidationError, HTTPException, Exception):
+    async def handle_unforeseen(_request: Request, error: Exception) -> Response:
+        # Answered outside of every middleware, so nobody else adds the headers.
+        response = respond_to(error)
+        response.raw_headers = completed(response.raw_headers)
+        return response
+
+    for kind in (errors.RecsysError, RequestValidationError, ValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
+    app.add_exception_handler(Exception, handle_unforeseen)
+
+
+def _methods_at(app: FastAPI, scope: Scope) -> list[str]:
+    """What an address may be asked; each of its routes knows only its own method."""
+    found: set[str] = set()
+    for route in app.routes:
+        match, _ = route.matches(scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _details(error: Exception) -> Details:

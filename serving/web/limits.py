@@ -32,12 +32,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = _content_length(scope)
-        if announced is not None and announced <= self._max_bytes:
+        announced = announced_bytes(scope)
+        if 0 <= announced <= self._max_bytes:
             # The server reads no more than was announced: nothing to count.
             await self._app(scope, receive, send)
         else:
-            await self._count(scope, _CountedBody(receive, self._max_bytes, announced or 0), send)
+            await self._count(scope, _CountedBody(receive, self._max_bytes, max(announced, 0)), send)
 
     async def _count(self, scope: Scope, body: _CountedBody, send: Send) -> None:
         async def send_unless_refused(message: Message) -> None:
@@ -103,8 +103,9 @@ class _CountedBody:
         return message
 
 
-def _content_length(scope: Scope) -> int | None:
+def announced_bytes(scope: Scope) -> int:
+    """Length of a request's body as its headers tell it; -1 = they do not."""
     for name, value in scope["headers"]:
         if name == b"content-length":
-            return int(value) if value.isdigit() else None
-    return None
+            return int(value) if value.isdigit() else -1
+    return -1

@@ -50,7 +50,8 @@ function title(placementId, texts) {
 /** What the order rests on, as the texts about it are called. */
 function groundOf(client, placement) {
   if (!client.is_profiling_allowed) return "general";
-  return placement.degraded ? "degraded" : placement.basis;
+  const isFallback = placement.degraded && placement.degraded !== "store_unavailable";
+  return isFallback ? "degraded" : placement.basis;
 }
 
 function card(view, item, style, texts, actions, isNew) {
