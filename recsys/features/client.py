@@ -46,7 +46,7 @@ _FORM_CODES = {
 }
 _STAGE_FLAGS = {stage: [float(stage is each) for each in Stage] for stage in Stage}
 _NOBODY = Profile()
-N_FIGURES = 7
+N_FIGURES = 2
 """Length of what `figures_of` returns."""
 
 _PROFILE = (
@@ -116,34 +116,25 @@ def traits_of(profile: Profile | None) -> tuple[str, ...]:
     return tuple(f"{key}={value}" for key, value in facts if value is not None) + profile.tags
 
 
-def figures_of(state: ClientState, now: datetime) -> tuple[float, ...]:
+def figures_of(profile: Profile | None) -> tuple[float, ...]:
     """How large a client is, as logarithms of 1 + x: what it wants often follows its size smoothly.
 
+    Only what services do not move: who holds a costly one spends more, who holds one for devices has their
+    SIMs, and who is a client for long holds more. Read from holders, such figures say who holds an offer and
+    not who wants it.
+
     Args:
-        state: What is known of it.
-        now: The moment, aware.
+        profile: The profile, or None when nothing is known.
 
     Returns:
-        Employees, revenue, SIMs of employees, of field workers and of devices, mean spend of three months,
-        days as a client; NaN = unknown.
+        Employees and revenue; NaN = unknown.
 
     Example:
-        >>> figures_of(ClientState("a", profile=Profile(n_employees=7)), datetime(2025, 1, 1))[0]
-        2.0794415416798357
+        >>> figures_of(Profile(n_employees=7))
+        (2.0794415416798357, nan)
     """
-    profile, months = state.profile or _NOBODY, state.history.months
-    last = months[-1] if months else None
-    spends = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
-    since = profile.client_since_on
-    values = (
-        profile.n_employees,
-        profile.revenue_minor,
-        None if last is None else last.n_sims_employees,
-        None if last is None else last.n_sims_field,
-        None if last is None else last.n_sims_devices,
-        sum(spends) / len(spends) if spends else None,
-        None if since is None else (now.date() - since).days,
-    )
+    known = profile or _NOBODY
+    values = (known.n_employees, known.revenue_minor)
     return tuple([math.nan if value is None else math.log1p(max(value, 0)) for value in values])
 
 

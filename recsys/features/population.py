@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.domain import ClientState, Offer, Profile, Size
+from recsys.features.drift import Reference
 
 FloatArray = NDArray[np.float64]
 
@@ -25,6 +26,7 @@ MIN_SIMILAR = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _TREND_DAYS = (30, 90)
+_REFERENCE = "reference_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Population:
         segments: Names of the segments with enough companies: ``size|industry``, ``size|`` and, for
             everybody, ``|``.
         segment_shares: Share of a segment's clients that hold each offer, shape (n_segments, n_offers).
+        reference: How features and scores were distributed, to tell later what has changed; None in a
+            bundle that nobody counted them for.
     """
 
     as_of: datetime
@@ -49,10 +53,13 @@ class Population:
     recent_shares: FloatArray
     segments: tuple[str, ...]
     segment_shares: FloatArray
+    reference: Reference | None = None
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Everything but the offers' ids as plain arrays."""
+        reference = {} if self.reference is None else self.reference.to_arrays()
         return {
+            **{f"{_REFERENCE}{name}": array for name, array in reference.items()},
             "as_of": np.array([(self.as_of - _EPOCH) // _MICROSECOND], dtype=np.int64),
             "need_groups": _texts(self.need_groups),
             "holder_shares": self.holder_shares,
@@ -76,11 +83,17 @@ class Population:
             "segment_shares": (len(segments), n_offers),
         }
         found = {name: _shares(arrays, name, shape) for name, shape in shapes.items()}
+        reference = {
+            name.removeprefix(_REFERENCE): array
+            for name, array in arrays.items()
+            if name.startswith(_REFERENCE)
+        }
         return cls(
             as_of=_EPOCH + int(arrays["as_of"][0]) * _MICROSECOND,
             offer_ids=tuple(offer_ids),
             need_groups=tuple(arrays["need_groups"].tolist()),
             segments=segments,
+            reference=Reference.restore(reference) if reference else None,
             **found,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,10 @@ from serving.services.services import Services
 
 # A look takes less than a second, and one that fails is made again twice a second.
 _STALE_SECONDS = 10.0
+_NEVER_READ = (
+    "the database has not answered since this worker started, so it knows neither offers nor rules"
+    " (the log says why)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,8 @@ class Readiness:
     """The parts that an answer needs.
 
     Attributes:
-        is_ready: Whether requests can be answered.
-        faults: What is wrong apart from models and database, one sentence for each.
+        is_ready: Whether requests for recommendations can be answered; without the database too.
+        faults: What is wrong apart from models, one sentence for each.
         looked_seconds_ago: How long ago this process last saw everything that was ordered, ≥0; None = never.
         is_database_ready: Whether the database answers and its schema is the known one.
         bundle_version: Version of the models in use; None when there are none.
@@ -45,6 +50,8 @@ class Readiness:
         catalogue_version: Digest of the offers; None when they could not be read yet.
         n_offers: How many there are.
         sources: How old each loaded table is.
+        bundle_by: By whose word the models are in use, in a few words.
+        shadow_version: Version of the models in shadow; None when there are none.
     """
 
     is_ready: bool
@@ -57,6 +64,8 @@ class Readiness:
     catalogue_version: str | None
     n_offers: int
     sources: tuple[Freshness, ...]
+    bundle_by: str = ""
+    shadow_version: str | None = None
 
 
 def check_readiness(services: Services) -> Readiness:
@@ -67,26 +76,29 @@ def check_readiness(services: Services) -> Readiness:
     scoring = services.scoring
     looked_at = scoring.looked_at
     looked_seconds_ago = None if looked_at is None else _seconds(looked_at, services.clock.now())
-    faults = tuple(_faults(scoring.policy_fault, looked_seconds_ago))
+    faults = (*_faults(scoring.policy_fault, looked_seconds_ago), *scoring.source.faults)
     try:
         world = scoring.world
         faults = (*faults, *(() if world.trials is None else world.trials.faults))
-        is_database_ready = services.store.is_ready()
-        sources = _freshness(services) if is_database_ready else ()
+        is_up = is_database_ready(services)
+        sources = _freshness(services) if is_up else ()
     except StoreUnavailableError:
-        is_database_ready = services.store.is_ready()
-        return Readiness(False, faults, looked_seconds_ago, is_database_ready, None, None, None, None, 0, ())
+        is_up = is_database_ready(services)
+        faults = faults or (_NEVER_READ,)
+        return Readiness(False, faults, looked_seconds_ago, is_up, None, None, None, None, 0, ())
     return Readiness(
-        is_ready=is_database_ready,
-        faults=faults,
+        is_ready=True,
+        faults=(*faults, *_faults_of_writing(services, is_up)),
         looked_seconds_ago=looked_seconds_ago,
-        is_database_ready=is_database_ready,
+        is_database_ready=is_up,
         bundle_version=world.bundle_version,
         degraded=world.ranking.degraded,
         policy_version=world.policy_version,
         catalogue_version=world.catalogue.version,
         n_offers=len(world.catalogue),
         sources=sources,
+        bundle_by=scoring.source.note,
+        shadow_version=None if world.shadow is None else world.shadow.version,
     )
 
 
@@ -97,6 +109,29 @@ def _faults(policy_fault: str | None, looked_seconds_ago: float | None) -> Itera
         yield (
             f"catalogue, policy and stops were last seen {looked_seconds_ago:.0f} s ago: what was ordered"
             " since is not in force here (the log says why)"
+        )
+
+
+def is_database_ready(services: Services) -> bool:
+    """Whether it answers and takes writes; one that is known to be away is not asked, for it might hang."""
+    return services.commits.outage is None and services.store.is_ready()
+
+
+def _faults_of_writing(services: Services, is_database_ready: bool) -> Iterator[str]:
+    outage, journal = services.commits.outage, services.commits.journal
+    if outage is not None or not is_database_ready:
+        since = "" if outage is None else f" for {time.monotonic() - outage.began_at:.0f} s"
+        n_waiting = 0 if journal is None else journal.n_waiting
+        yield (
+            f"the database is away{since}: {n_waiting} decisions wait in the journal of this worker, clients"
+            " are taken as it last knew them, and events are refused (the log says why)"
+        )
+    if journal is not None and journal.fault is not None:
+        yield "the journal cannot be written: decisions are not logged while the database is away"
+    if journal is not None and journal.n_strange:
+        yield (
+            f"{journal.n_strange} files in the journal's folder cannot be replayed: the log says why"
+            " (journal_strange)"
         )
 
 
