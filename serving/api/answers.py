@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -24,20 +24,6 @@ from recsys.domain import (
     Stage,
 )
 from serving.services.clients import ClientFeatures, OffersInForce
-
-
-class FailureDetails(BaseModel):
-    """What went wrong."""
-
-    code: str = Field(description="stable name", examples=["unknown_placement"])
-    message: str = Field(description="one sentence for a person")
-    details: dict[str, object] = Field(description="facts for a program, by code")
-
-
-class FailureAnswer(BaseModel):
-    """Every failure looks like this."""
-
-    error: FailureDetails
 
 
 class PriceAnswer(BaseModel):
@@ -116,7 +102,12 @@ class RecommendationsAnswer(BaseModel):
     )
     degraded: str | None = Field(
         description="why a fallback was used: no_bundle, bundle_corrupt, bundle_incompatible, scoring_failed,"
-        " arm_unavailable (what an experiment's arm asks for cannot be had; what is in force decided)"
+        " arm_unavailable (what an experiment's arm asks for cannot be had; what is in force decided),"
+        " store_unavailable (the database is away: the client as this worker last knew it)"
+    )
+    logged: bool = Field(
+        description="whether the decisions are kept, to be audited and learnt from; false only where neither"
+        " the database nor the journal could be written: events about them will be refused"
     )
     versions: VersionsAnswer
     placements: list[PlacementAnswer]
@@ -303,15 +294,18 @@ class SourceAnswer(BaseModel):
 class ReadyAnswer(BaseModel):
     """The parts that an answer needs."""
 
-    status: Literal["ready", "degraded", "unready"] = Field(
-        description="degraded = requests are answered, by a labelled fallback, or see `faults`"
+    status: Literal["ready", "degraded", "unready", "draining"] = Field(
+        description="degraded = requests are answered, by a labelled fallback, or see `faults`; draining ="
+        " the server is about to end: answers still, but send nothing new"
     )
-    faults: list[str] = Field(description="what is wrong apart from models and database, one sentence each")
+    faults: list[str] = Field(description="what is wrong apart from models, one sentence each")
     looked_seconds_ago: float | None = Field(
         description="since this worker last saw catalogue, policy and stops; null = never"
     )
     database: Literal["ok", "unavailable"]
     bundle: str | None
+    bundle_by: str = Field(description="by whose word these models are in use: an order, or their date alone")
+    shadow: str | None = Field(description="models that are tried beside them and shown to nobody")
     policy: str | None
     degraded: str | None
     catalogue: str | None
@@ -381,18 +375,3 @@ def offers_answer(offers: OffersInForce) -> OffersAnswer:
 
 def _offer_answer(offer: Offer) -> OfferAnswer:
     return OfferAnswer.model_validate(offer, from_attributes=True)
-
-
-def failure_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The failures of an endpoint as they are documented; 401 is always among them."""
-    about = {
-        400: "the body is no valid JSON",
-        401: "no API key, or an unknown or revoked one",
-        403: "the key's role may not do this",
-        404: "there is no such thing; the message names those that exist",
-        409: "the same id was used before with another content",
-        413: "the body is too long",
-        422: "a field has a wrong value; details.fields names it by its path",
-        503: "the database did not answer; try again after Retry-After seconds",
-    }
-    return {status: {"model": FailureAnswer, "description": about[status]} for status in (401, *statuses)}

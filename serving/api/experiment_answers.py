@@ -30,7 +30,10 @@ class RampQuestion(Question):
     """How many units an experiment takes from now on."""
 
     coverage: float = Field(
-        gt=0, le=1, description="share of each arm's units that enter; larger than the present one"
+        strict=True,
+        gt=0,
+        le=1,
+        description="share of each arm's units that enter; larger than the present one",
     )
     reason: Sentence = Field("", description="for people")
 
@@ -52,7 +55,7 @@ class HoldoutQuestion(Question):
     """Who is to see business as usual."""
 
     share: float = Field(
-        ge=0, le=0.5, description="share of the units not seen before; 0 = nobody is held out"
+        strict=True, ge=0, le=0.5, description="share of the units not seen before; 0 = nobody is held out"
     )
     salt: Id = Field(
         "holdout", description="seed of the draw; who was seen under a hold-out before keeps its side"

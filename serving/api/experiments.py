@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from recsys.errors import InvalidRequestError
 from recsys.experiments.experiment import HOLDOUT_ID, Experiment, Holdout
-from serving.api.answers import failure_answers
 from serving.api.experiment_answers import (
     EndQuestion,
     ExperimentAnswer,
@@ -25,6 +24,7 @@ from serving.api.experiment_answers import (
     holdout_answer,
     ordered_answer,
 )
+from serving.api.failure_answers import failure_answers
 from serving.api.operations import Author
 from serving.api.questions import Id
 from serving.services import experiments

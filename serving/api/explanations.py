@@ -12,7 +12,8 @@ from recsys.decision.account import Account, Suppressed
 from recsys.decision.cures import Cure
 from recsys.decision.refusals import RefusalStage
 from recsys.domain import Change, ClientId, Language
-from serving.api.answers import PriceAnswer, ReasonAnswer, VersionsAnswer, failure_answers
+from serving.api.answers import PriceAnswer, ReasonAnswer, VersionsAnswer
+from serving.api.failure_answers import failure_answers
 from serving.api.questions import ContextQuestion, Id, Instant, Question, RecommendationsQuestion
 from serving.services.explanation import (
     Eligibility,

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from recsys.decision.policy.policy import version_of
 from recsys.errors import ConfigError, InvalidRequestError
-from serving.api.answers import failure_answers
+from serving.api.failure_answers import failure_answers
 from serving.api.questions import Id, Instant, Question
 from serving.orders import PolicyVersion
 from serving.services.policies import Publication, find_policy, publish_policy, withdraw_policy
@@ -57,9 +57,22 @@ class OffPolicyQuestion(Question):
 
     figures: dict[str, Any] = Field(description="`metrics.json` of a run of `recsys-train offpolicy` on it")
     max_loss: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="what may be lost per decision, in the run's unit"
+        0.0,
+        strict=True,
+        ge=0,
+        allow_inf_nan=False,
+        description="what may be lost per decision, in the run's unit",
     )
     override: Sentence = Field("", description="why it is published although the run speaks against it")
+
+    @field_validator("figures")
+    @classmethod
+    def _is_writable(cls, figures: dict[str, Any]) -> dict[str, Any]:
+        try:
+            orjson.dumps(figures)
+        except TypeError as error:
+            raise ValueError("holds what no run writes; send metrics.json as it is") from error
+        return figures
 
 
 class PolicyQuestion(Question):
@@ -71,6 +84,7 @@ class PolicyQuestion(Question):
         description="texts by file name: engagement.yaml, contact.yaml, arbitration.yaml, placements.yaml,"
         " vip.yaml, examples.yaml; what is left out has its defaults",
         examples=[{"placements.yaml": "placements: [{id: home, k: 5}]\n"}],
+        json_schema_extra={"additionalProperties": False},
     )
     effective_at: Moment = None
     note: Sentence = Field("", description="what is new, for people")

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from recsys.domain import (
     MAX_ID_LENGTH,
@@ -37,17 +45,40 @@ MAX_PLACEMENTS = 20
 MAX_EXCLUDED = 1000
 MAX_CONTEXT = 32
 _MAX_COUNT = 2**31 - 1
-_MAX_MONEY = 2**63 - 1
+# Beyond this JavaScript, and many a reader of JSON, no longer tells one whole number from the next.
+_MAX_MONEY = 2**53 - 1
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
+
+
+def _number(value: object) -> object:
+    """Refuse what pydantic would take for a number, and the documented schema does not."""
+    if isinstance(value, str | bool):
+        raise ValueError("must be a number, not a text or a yes or no")  # noqa: TRY004 -- a wrong value
+    return value
+
+
+def _text(value: object) -> object:
+    """Refuse a number where a day or a moment is written as text: it would be read as seconds since 1970."""
+    if value is not None and not isinstance(value, str | date):
+        raise ValueError("must be a text as 2024-10-01, a moment as 2024-10-01T09:00:00Z")
+    return value
+
+
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=_PLAIN)]
 Text = Annotated[str, Field(max_length=200, pattern=_PLAIN)]
-Instant = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST)]
-Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
-Total = Annotated[int, Field(ge=0, le=_MAX_MONEY)]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Day = Annotated[date, BeforeValidator(_text)]
+Instant = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST), BeforeValidator(_text)]
+# The bounds come first: behind the check they would be missing from the document.
+Count = Annotated[int, Field(ge=0, le=_MAX_COUNT), BeforeValidator(_number)]
+Rank = Annotated[int, Field(ge=1, le=_MAX_COUNT), BeforeValidator(_number)]
+Total = Annotated[int, Field(ge=0, le=_MAX_MONEY), BeforeValidator(_number)]
+Balance = Annotated[int, Field(ge=-_MAX_MONEY, le=_MAX_MONEY), BeforeValidator(_number)]
+Share = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-_MAX_MONEY, le=_MAX_MONEY, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class Question(BaseModel):
@@ -66,18 +97,16 @@ class ProfileQuestion(Question):
     region: Id | None = None
     stage: Stage | None = None
     n_employees: Count | None = None
-    revenue_minor: Annotated[int, Field(ge=0, le=_MAX_MONEY)] | None = Field(
-        None, description="revenue of the last full year, in minor units"
-    )
-    client_since_on: date | None = None
-    is_vip: bool = False
-    vip_reviewed_on: date | None = Field(
+    revenue_minor: Total | None = Field(None, description="revenue of the last full year, in minor units")
+    client_since_on: Day | None = None
+    is_vip: Flag = False
+    vip_reviewed_on: Day | None = Field(
         None, description="day on which the VIP status was last granted or reviewed"
     )
     loyalty_points: Count = 0
     account_group_id: Id | None = None
     tags: tuple[Text, ...] = Field((), max_length=50, description="further facts as key=value")
-    is_profiling_allowed: bool = Field(
+    is_profiling_allowed: Flag = Field(
         True, description="off = a list that does not rest on the client's data"
     )
 
@@ -91,19 +120,23 @@ class PlacementQuestion(Question):
     """A list that is asked for."""
 
     placement_id: Id = Field(examples=["home"])
-    k: int | None = Field(
-        None, ge=1, description="length wanted, at most the placement's max_k; left out = the placement's own"
+    k: Rank | None = Field(
+        None, description="length wanted, at most the placement's max_k; left out = the placement's own"
     )
 
 
 class ContextQuestion(BaseModel):
     """What the page is about. Rules read the fields named here; others may be sent and change nothing."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[Id, bool | int | float | Text]
+    model_config = ConfigDict(
+        extra="allow",
+        frozen=True,
+        json_schema_extra={"propertyNames": {"minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": _PLAIN}},
+    )
+    __pydantic_extra__: dict[Id, bool | Balance | Finite | Text]
 
     role: MemberRole | None = Field(None, description="role of the member who looks")
-    spending_limit_minor: Annotated[int, Field(ge=0, le=_MAX_MONEY)] | None = Field(
+    spending_limit_minor: Total | None = Field(
         None, description="the most that member may spend, in minor units; what costs more is refused"
     )
 
@@ -153,7 +186,7 @@ class RecommendationsQuestion(Question):
     request_id: Id | None = Field(
         None, description="the same id with the same content gets the same answer; another content is 409"
     )
-    explain: bool = Field(False, description="whether refused offers are listed, each with stage and rule")
+    explain: Flag = Field(False, description="whether refused offers are listed, each with stage and rule")
 
     def to_query(self) -> Query:
         """The use case's query."""
@@ -188,7 +221,7 @@ class EventQuestion(Question):
         description="the decision that showed the offer; impressions and clicks need it, with slot or offer",
     )
     member_id: Id | None = None
-    slot: int | None = Field(None, ge=1, le=_MAX_COUNT, description="1-based rank in the list")
+    slot: Rank | None = Field(None, description="1-based rank in the list")
     reason: DismissalReason | None = Field(None, description="why, for a dismissal")
     topic: Text | None = Field(None, description="what about, for a complaint")
 
@@ -241,8 +274,8 @@ class HoldingQuestion(Question):
     holding_id: Id = Field(description="stable id of this connection")
     offer_id: Id
     connected_at: Instant
-    quantity: int = Field(1, ge=1, le=_MAX_COUNT)
-    term_ends_on: date | None = Field(None, description="last day of the term, where there is one")
+    quantity: Rank = 1
+    term_ends_on: Day | None = Field(None, description="last day of the term, where there is one")
     disconnected_at: Instant | None = Field(None, description="its end; left out = it goes on")
 
     def to_change(self) -> HoldingChange:
@@ -286,11 +319,11 @@ class MonthQuestion(Question):
     """A client's figures of one month; leave out what is not known."""
 
     client_id: Id
-    month_on: date = Field(description="first day of the month")
+    month_on: Day = Field(description="first day of the month")
     n_sims_employees: Count | None = Field(None, description="SIMs of office staff")
     n_sims_field: Count | None = Field(None, description="SIMs of field staff")
     n_sims_devices: Count | None = Field(None, description="SIMs in devices")
-    spend_minor: Annotated[int, Field(ge=-_MAX_MONEY, le=_MAX_MONEY)] | None = Field(
+    spend_minor: Balance | None = Field(
         None, description="billed for the month, VAT included; negative after a refund"
     )
     voice_minutes: Total | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from recsys.domain import ClientId
+from recsys.errors import InvalidEventsError
 from serving.api.answers import (
     ClientAnswer,
     ClientVersionsAnswer,
@@ -21,13 +23,15 @@ from serving.api.answers import (
     RecommendationsAnswer,
     SourceAnswer,
     client_answer,
-    failure_answers,
     features_answer,
     offers_answer,
     versions_answer,
 )
+from serving.api.bundles import bundles_router
 from serving.api.experiments import experiments_router
 from serving.api.explanations import explanations_router
+from serving.api.failure_answers import failure_answers
+from serving.api.members import named_as_sent, own_events, own_key, own_query
 from serving.api.operations import operations_router
 from serving.api.questions import (
     EventsQuestion,
@@ -37,7 +41,7 @@ from serving.api.questions import (
     ProfileQuestion,
     RecommendationsQuestion,
 )
-from serving.services.answers import RequestKey, answer
+from serving.services.answers import answer
 from serving.services.clients import (
     get_client,
     get_features,
@@ -46,7 +50,7 @@ from serving.services.clients import (
     put_holdings,
     put_months,
 )
-from serving.services.health import check_readiness
+from serving.services.health import Readiness, check_readiness
 from serving.services.record_events import record_events
 from serving.services.services import Services
 from serving.web.authentication import Right, needs
@@ -63,6 +67,7 @@ def add_api(app: FastAPI, services: Services) -> None:
     app.include_router(explanations_router(services))
     app.include_router(operations_router(services))
     app.include_router(experiments_router(services))
+    app.include_router(bundles_router(services))
     app.include_router(_health_router(services))
 
 
@@ -75,17 +80,21 @@ def _add_direct_routes(app: FastAPI, services: Services) -> None:
         """
         key = None
         if body.request_id is not None:
-            key = RequestKey(body.request_id, _digest(await request.body()))
-        return Response(await answer(services, body.to_query(), key), media_type=_JSON)
+            key = own_key(request, body.request_id, _digest(await request.body()))
+        return Response(await answer(services, own_query(request, body), key), media_type=_JSON)
 
-    async def store_events(_request: Request, body: EventsQuestion) -> Response:
+    async def store_events(request: Request, body: EventsQuestion) -> Response:
         """Store what happened: all events or none, each once.
 
         An event that is stored already counts as a duplicate, and so does a second impression of the same
         decision and slot. The same event_id with another content is 409; an event that cannot be true is
         422 and named in `details.faults`.
         """
-        recorded = await record_events(services, [event.to_event() for event in body.events])
+        events = own_events(request, body, services.clock.now())
+        try:
+            recorded = await record_events(services, events)
+        except InvalidEventsError as error:
+            raise named_as_sent(error, body) from error
         counts = {"accepted": recorded.n_accepted, "duplicates": recorded.n_duplicates}
         return Response(orjson.dumps(counts), media_type=_JSON)
 
@@ -112,8 +121,17 @@ def _add_direct_routes(app: FastAPI, services: Services) -> None:
 
 
 def _digest(body: bytes) -> bytes:
-    """SHA-256 of the content, whatever the order of its fields and its spaces."""
-    return sha256(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)).digest()
+    """SHA-256 of the content, whatever the order of its fields and its spaces.
+
+    Raises:
+        RequestValidationError: It is read as JSON by one reader, and not by the stricter one.
+    """
+    try:
+        return sha256(orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)).digest()
+    except ValueError as error:  # both the reader's and the writer's
+        raise RequestValidationError(
+            [{"type": "json_invalid", "loc": (), "ctx": {"error": str(error)}}]
+        ) from error
 
 
 def _data_router(services: Services) -> APIRouter:
@@ -159,6 +177,16 @@ def _data_router(services: Services) -> APIRouter:
     return router
 
 
+def _status_of(
+    readiness: Readiness, *, is_draining: bool
+) -> Literal["ready", "degraded", "unready", "draining"]:
+    if is_draining:
+        return "draining"
+    if not readiness.is_ready:
+        return "unready"
+    return "degraded" if readiness.degraded or readiness.faults else "ready"
+
+
 def _health_router(services: Services) -> APIRouter:
     router = APIRouter(tags=["health"])
 
@@ -170,16 +198,17 @@ def _health_router(services: Services) -> APIRouter:
     @router.get("/ready", responses={503: {"model": ReadyAnswer, "description": "requests would fail"}})
     def show_readiness(response: Response) -> ReadyAnswer:
         """Whether requests can be answered, from which models, and how old the data is."""
-        readiness = check_readiness(services)
-        if not readiness.is_ready:
+        readiness, is_draining = check_readiness(services), services.drain.is_draining
+        if is_draining or not readiness.is_ready:
             response.status_code = 503
-        fine = "degraded" if readiness.degraded or readiness.faults else "ready"
         return ReadyAnswer(
-            status=fine if readiness.is_ready else "unready",
+            status=_status_of(readiness, is_draining=is_draining),
             faults=list(readiness.faults),
             looked_seconds_ago=readiness.looked_seconds_ago,
             database="ok" if readiness.is_database_ready else "unavailable",
             bundle=readiness.bundle_version,
+            bundle_by=readiness.bundle_by,
+            shadow=readiness.shadow_version,
             policy=readiness.policy_version,
             degraded=readiness.degraded,
             catalogue=readiness.catalogue_version,
