@@ -1,8 +1,9 @@
 """How fast is a decision, and how much of that is the decision itself?
 
-A real server on loopback in its own process, one worker, SQLite on disk; the load comes from this process.
-Clients are drawn uniformly, k = 5, reasons on, 16 connections; a fifth of the requests follows an event
-(a dismissal, which changes the client's state) of the same client. Three routes take turns in short slices:
+A real server on loopback in its own process, one worker, a database on disk; the load comes from this
+process. Clients are drawn uniformly, k = 5, reasons on, 16 connections; a fifth of the requests follows an
+event (a dismissal, which changes the client's state) of the same client. Three routes take turns in short
+slices:
 
 * ``raw``: an async route that returns prebuilt bytes of a decision's size; its events are raw too;
 * ``floor``: what every answer needs: the same parsing, key check and state read, and the same durable
@@ -10,302 +11,40 @@ Clients are drawn uniformly, k = 5, reasons on, 16 connections; a fifth of the r
 * ``decision``: ``POST /v1/recommendations``.
 
 Then an open loop: requests arrive at a fixed rate, whether or not earlier ones were answered, and latency
-counts from the moment a request should have been sent. The last line is one JSON object.
+counts from the moment a request should have been sent. At last the service as operators start it, with one
+worker and with two: how long from start to ready, and the processor time of a request at one rate. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import json
 import os
-import random
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
-import uvicorn
 import uvloop
-from fastapi import FastAPI, Request, Response
-from starlette.routing import Route
+from parts.http_load import HOST, PATHS, Closed, Connection, Questions, ask, connect, percentile, run_open
+from parts.latency_server import serve
+from parts.operators import BIN, STORES, Operator, operator
 
-from recsys.domain import ClientId
-from serving.api.questions import RecommendationsQuestion
-from serving.app import create_app, spare_collections
-from serving.ports import LogDecisions, LoggedDecision
-from serving.services.recommend import new_decision_id, prepare
-from serving.services.services import Services
 from serving.settings import Settings
-from serving.storage.sql import SqlStore
-from serving.telemetry import configure_logging
-from serving.web.authentication import Right, check_right
-from serving.web.direct import DirectRoute
 
-ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
-AS_OF = "2026-11-01"
-HOST = "127.0.0.1"
-K = 5
 N_CONNECTIONS = 16
-N_OPEN_CONNECTIONS = 64
 OPEN_RATE = 300
-EVENT_SHARE = 0.2
-EVENT_LEAD_SECONDS = 0.05
+WORKERS_RATE = 150
 ROUTES = ("raw", "floor", "decision")
-PATHS = {"raw": "/bench/raw", "floor": "/bench/floor", "decision": "/v1/recommendations"}
-EVENT_PATHS = {"raw": "/bench/raw", "floor": "/v1/events", "decision": "/v1/events"}
-
-
-# The server
-
-
-def serve(database: str, bundles: str, port: int) -> None:
-    """Run the service with the two routes to compare it with; everything else is as in production."""
-    configure_logging()
-    app = create_app(Settings(database_url=database, bundles_dir=Path(bundles), host=HOST, port=port))
-    add_compared_routes(app)
-    spare_collections()
-    uvicorn.run(app, host=HOST, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
-
-
-def add_compared_routes(app: FastAPI) -> None:
-    """Add ``/bench/raw``, ``/bench/floor``, ``/bench/sizes`` and ``/bench/cache``."""
-    services: Services = app.state.services
-    body = b"{}"
-    template: LoggedDecision | None = None
-
-    async def set_sizes(request: Request) -> Response:
-        """Take a typical answer's size, and a typical row of the log."""
-        nonlocal body, template
-        question = RecommendationsQuestion.model_validate_json(await request.body())
-        body = b"x" * int(request.query_params["n_bytes"])
-        template = (await prepare(services, question.to_query())).decisions[0]
-        return Response(str(len(template.items) + len(template.candidates)))
-
-    async def raw(request: Request) -> Response:  # noqa: ARG001
-        return Response(body, media_type="application/json")
-
-    async def floor(request: Request, question: RecommendationsQuestion) -> Response:
-        await check_right(request, Right.RECOMMEND)
-        query = question.to_query()
-        await services.read(services.store.client_state, ClientId(query.client_id))
-        now = services.clock.now()
-        assert template is not None  # noqa: S101
-        row = replace(template, decision_id=new_decision_id(now), client_id=query.client_id, occurred_at=now)
-        await services.commits.submit(LogDecisions((row,)))
-        return Response(body, media_type="application/json")
-
-    async def show_cache(request: Request) -> Response:  # noqa: ARG001
-        cache = services.scoring.world.ranking.cache
-        return Response(json.dumps([cache.n_hits, cache.n_misses]))
-
-    app.router.add_api_route("/bench/floor", floor, methods=["POST"], route_class_override=DirectRoute)
-    app.router.routes.insert(0, Route("/bench/raw", raw, methods=["POST"]))
-    app.router.routes.append(Route("/bench/sizes", set_sizes, methods=["POST"]))
-    app.router.routes.append(Route("/bench/cache", show_cache, methods=["GET"]))
-
-
-# The load
-
-
-@dataclass
-class Connection(asyncio.Protocol):
-    """One keep-alive connection; one request at a time, as HTTP/1.1 bytes."""
-
-    buffer: bytes = b""
-    n_wanted: int = -1
-    done: Callable[[bytes], None] | None = None
-    transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
-        self.transport = cast("asyncio.Transport", transport)
-
-    def send(self, request: bytes, done: Callable[[bytes], None]) -> None:
-        """Send a request; `done` gets the body of the answer, which must be a 200."""
-        assert self.transport is not None  # noqa: S101
-        self.done = done
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        """Gather an answer: its head says how long it is."""
-        self.buffer = data if not self.buffer else self.buffer + data
-        if self.n_wanted < 0:
-            end = self.buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            head = self.buffer[:end].lower()
-            if not head.startswith(b"http/1.1 200"):
-                raise SystemExit(f"the server answered {self.buffer[:600]!r}")
-            at = head.index(b"content-length:") + 15
-            length = head[at:].split(b"\r\n", 1)[0]
-            self.n_wanted = end + 4 + int(length)
-        if len(self.buffer) < self.n_wanted:
-            return
-        body, self.buffer, self.n_wanted = self.buffer, b"", -1
-        done, self.done = self.done, None
-        if done is not None:
-            done(body[body.index(b"\r\n\r\n") + 4 :])
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """An answer that is still awaited will never come."""
-        if self.done is not None:
-            raise SystemExit(f"the server closed a connection: {exc}")
-
-
-@dataclass
-class Questions:
-    """Draws clients uniformly and writes their requests."""
-
-    key: str
-    client_ids: list[str]
-    offer_ids: list[str]
-    rng: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
-    n_events: int = 0
-
-    def client(self) -> str:
-        """A client, each as likely as any other."""
-        return self.rng.choice(self.client_ids)
-
-    def has_event(self) -> bool:
-        """Whether the next request follows an event."""
-        return self.rng.random() < EVENT_SHARE
-
-    def request(self, path: str, client_id: str) -> bytes:
-        """A request for recommendations."""
-        body = (
-            f'{{"client_id":"{client_id}","placements":[{{"placement_id":"home","k":{K}}}],'
-            f'"language":"ru","channel":"web"}}'
-        )
-        return self.post(path, body)
-
-    def event(self, path: str, client_id: str) -> bytes:
-        """A dismissal, which changes the client's state."""
-        self.n_events += 1
-        offer_id = self.rng.choice(self.offer_ids)
-        now = datetime.now(UTC).isoformat()
-        body = (
-            f'{{"events":[{{"event_id":"bench-{os.getpid()}-{self.n_events}","event_type":"dismissal",'
-            f'"client_id":"{client_id}","offer_id":"{offer_id}","reason":"not_now","occurred_at":"{now}"}}]}}'
-        )
-        return self.post(path, body)
-
-    def post(self, path: str, body: str) -> bytes:
-        """A request as HTTP/1.1 bytes."""
-        return (
-            f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {self.key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-        ).encode()
-
-
-async def connect(port: int, n: int) -> list[Connection]:
-    """Open connections to the server."""
-    loop = asyncio.get_running_loop()
-    return [(await loop.create_connection(Connection, HOST, port))[1] for _ in range(n)]
-
-
-async def ask(connection: Connection, request: bytes) -> bytes:
-    """One request; the body of its answer."""
-    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    connection.send(request, future.set_result)
-    return await future
-
-
-@dataclass
-class Closed:
-    """A closed loop: each connection asks again as soon as it was answered."""
-
-    questions: Questions
-    route: str
-    seconds: list[float]
-    stops_at: float = 0.0
-    n_open: int = 0
-    finished: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def run(self, connections: list[Connection], slice_seconds: float) -> float:
-        """Run one slice; returns how long it took."""
-        started_at = time.perf_counter()
-        self.stops_at = started_at + slice_seconds
-        self.n_open = len(connections)
-        self.finished.clear()
-        for connection in connections:
-            self._next(connection)
-        await self.finished.wait()
-        return time.perf_counter() - started_at
-
-    def _next(self, connection: Connection) -> None:
-        if time.perf_counter() >= self.stops_at:
-            self.n_open -= 1
-            if self.n_open == 0:
-                self.finished.set()
-            return
-        client_id = self.questions.client()
-        if self.questions.has_event():
-            event = self.questions.event(EVENT_PATHS[self.route], client_id)
-            connection.send(event, lambda _: self._request(connection, client_id))
-        else:
-            self._request(connection, client_id)
-
-    def _request(self, connection: Connection, client_id: str) -> None:
-        sent_at = time.perf_counter()
-
-        def done(_: bytes) -> None:
-            self.seconds.append(time.perf_counter() - sent_at)
-            self._next(connection)
-
-        connection.send(self.questions.request(PATHS[self.route], client_id), done)
-
-
-async def run_open(questions: Questions, port: int, n_seconds: float) -> list[float]:
-    """An open loop of decisions at `OPEN_RATE`; returns the latencies in seconds."""
-    loop = asyncio.get_running_loop()
-    idle = deque(await connect(port, N_OPEN_CONNECTIONS))
-    waiting: deque[tuple[bytes, float | None]] = deque()
-    latencies: list[float] = []
-    n_left = 0
-    finished = asyncio.Event()
-
-    def dispatch(request: bytes, due_at: float | None) -> None:
-        if not idle:
-            waiting.append((request, due_at))
-            return
-        connection = idle.popleft()
-
-        def done(_: bytes) -> None:
-            nonlocal n_left
-            if due_at is not None:
-                latencies.append(loop.time() - due_at)
-            idle.append(connection)
-            n_left -= 1
-            if waiting:
-                dispatch(*waiting.popleft())
-            elif n_left == 0:
-                finished.set()
-
-        connection.send(request, done)
-
-    begins_at = loop.time() + 0.2
-    for number in range(int(n_seconds * OPEN_RATE)):
-        due_at = begins_at + number / OPEN_RATE
-        client_id = questions.client()
-        if questions.has_event():
-            event = questions.event(EVENT_PATHS["decision"], client_id)
-            loop.call_at(due_at - EVENT_LEAD_SECONDS, dispatch, event, None)
-            n_left += 1
-        loop.call_at(due_at, dispatch, questions.request(PATHS["decision"], client_id), due_at)
-        n_left += 1
-    await finished.wait()
-    return latencies
+SECONDS_TO_GIVE_UP = 30
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 async def measure(questions: Questions, port: int, options: argparse.Namespace) -> dict[str, float]:
@@ -327,7 +66,7 @@ async def measure(questions: Questions, port: int, options: argparse.Namespace) 
     n_hits, n_misses = (
         after - earlier for after, earlier in zip(await cache_counts(connections[0]), before, strict=True)
     )
-    open_seconds = await run_open(questions, port, options.open_seconds)
+    open_seconds = await run_open(questions, port, options.open_seconds, OPEN_RATE)
     rates = {route: len(loops[route].seconds) / elapsed[route] for route in ROUTES}
     return {
         **{f"rps_{route}": round(rate, 1) for route, rate in rates.items()},
@@ -362,68 +101,83 @@ async def cache_counts(connection: Connection) -> list[int]:
     return counts
 
 
-def percentile(seconds: list[float], percent: int) -> float:
-    """In milliseconds, by the nearest rank."""
-    ordered = sorted(seconds)
-    return round(ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] * 1000, 2)
+# The servers
 
 
-# What is served
+@contextmanager
+def compared(found: Operator, cache_size: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The service with the routes to compare it with; its port and its process."""
+    port = free_port()
+    arguments = [found.database_url, str(found.bundles), str(port), str(cache_size)]
+    with running([sys.executable, __file__, "--serve", *arguments], port, found) as server:
+        yield port, server
 
 
-def build_operator(folder: Path, n_clients: int, recipe: str, environment: dict[str, str]) -> None:
-    """Simulate, load and fit, each unless the folder holds the result of an earlier run."""
-    demo = ROOT / "datasets" / "demo"
-    train, serving = str(BIN / "recsys-train"), str(BIN / "recsys-serve")
-    simulated = ["--catalogue", demo, "--world", demo / "worlds" / "typical.toml", "--out", folder / "data"]
-    fitted = ["--data", folder / "data", "--config", recipe, "--as-of", AS_OF, "--out", folder / recipe]
-    steps = {
-        "loaded": (
-            [train, "simulate", *simulated, "--clients", n_clients],
-            [serving, "migrate"],
-            [serving, "load", folder / "data", "--no-log"],
-        ),
-        f"{recipe}.fitted": ([train, "fit", *fitted],),
+@contextmanager
+def running(command: list[str], port: int, found: Operator) -> Iterator[subprocess.Popen[bytes]]:
+    """A server from its start, when it is ready, to its end."""
+    environment = {
+        **os.environ,
+        "RECSYS_DATABASE_URL": found.database_url,
+        "RECSYS_JOURNAL_DIR": str(found.bundles.parent / "journal"),
     }
-    for done, commands in steps.items():
-        if not (folder / done).exists():
-            for command in commands:
-                words = [str(part) for part in command]
-                subprocess.run(words, check=True, env=environment, stdout=sys.stderr)
-            (folder / done).touch()
-
-
-def read_ids(database: str) -> tuple[list[str], list[str]]:
-    """Ids of all clients and offers of the served database."""
-    store = SqlStore(database)
+    server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
-        clients = sorted({str(row["client_id"]) for row in store.read_rows("clients")})
-        return clients, [offer.offer_id for offer in store.catalogue(datetime.now(UTC)).offers]
+        deadline = time.monotonic() + SECONDS_TO_GIVE_UP
+        while not is_ready(port):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the server was not ready in {SECONDS_TO_GIVE_UP} s")
+            time.sleep(0.02)
+        yield server
     finally:
-        store.close()
+        server.terminate()
+        server.wait(SECONDS_TO_GIVE_UP)
 
 
-def start_server(database: str, bundles: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start the server's process and wait until it listens."""
-    command = [sys.executable, __file__, "--serve", database, str(bundles), str(port)]
-    server = subprocess.Popen(command)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
-                return server
-        if server.poll() is not None:
-            raise SystemExit("the server stopped")
-        time.sleep(0.1)
-    server.kill()
-    raise SystemExit("the server did not start in 30 s")
+def is_ready(port: int) -> bool:
+    """Whether the server at this port says that it is."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+def measure_workers(
+    found: Operator, questions: Questions, n_workers: int, seconds: float
+) -> dict[str, float]:
+    """The service as operators start it: seconds from start to ready, processor time and memory."""
+    port = free_port()
+    address = ["--host", HOST, "--port", str(port)]
+    command = [str(BIN / "recsys-serve"), "run", "--bundles", str(found.bundles), *address]
+    started_at = time.perf_counter()
+    with running([*command, "--workers", str(n_workers)], port, found) as server:
+        ready_seconds = time.perf_counter() - started_at
+        # a worker's first requests compile and fill what later ones find
+        uvloop.run(run_open(questions, port, seconds / 2, WORKERS_RATE))
+        before = cpu_seconds(server.pid)
+        latencies = uvloop.run(run_open(questions, port, seconds, WORKERS_RATE))
+        used = cpu_seconds(server.pid) - before
+        return {
+            "ready_seconds": round(ready_seconds, 2),
+            "cpu_ms_per_request": round(used / len(latencies) * 1000, 3),
+            "rss_mb": max(resident_mb(pid) for pid in family(server.pid)),
+        }
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *[one for child in children for one in family(int(child))]]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process and its children have used, user's and system's."""
+    ticks = 0
+    for one in family(pid):
+        fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICKS_PER_SECOND
 
 
 def resident_mb(pid: int) -> float:
@@ -434,45 +188,41 @@ def resident_mb(pid: int) -> float:
     raise SystemExit("the server is gone")
 
 
-def folders(cache: Path | None) -> Iterator[Path]:
-    """The folder given, or one that is gone afterwards."""
-    if cache is not None:
-        cache.mkdir(parents=True, exist_ok=True)
-        yield cache
-        return
-    with tempfile.TemporaryDirectory(prefix="decision-latency-") as folder:
-        yield Path(folder)
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def main() -> None:
     """Serve, or measure and print one JSON object."""
     options = parse_options()
     if options.serve:
-        database, bundles, port = options.serve
-        serve(database, bundles, int(port))
-        return
-    for folder in folders(options.cache):
-        database = f"sqlite:///{folder / 'operator.db'}"
-        environment = {**os.environ, "RECSYS_DATABASE_URL": database}
-        build_operator(folder, options.clients, options.recipe, environment)
-        created = subprocess.run(
-            [str(BIN / "recsys-serve"), "keys", "create", "--role", "portal"],
-            check=True,
-            env=environment,
-            capture_output=True,
-            text=True,
+        database, bundles, port, cache_size = options.serve
+        serve(
+            Settings(
+                database_url=database,
+                bundles_dir=Path(bundles),
+                host=HOST,
+                port=int(port),
+                score_cache_size=int(cache_size),
+            )
         )
-        questions = Questions(created.stdout.strip(), *read_ids(database))
-        port = free_port()
-        server = start_server(database, folder / options.recipe, port)
-        try:
-            result = uvloop.run(measure(questions, port, options))
+        return
+    with operator(options.cache, options.store, options.clients, options.recipe) as found:
+        questions = Questions(found.key, found.client_ids, found.offer_ids)
+        result: dict[str, object] = {"recipe": options.recipe, "store": options.store}
+        cache_size = 0 if options.is_cold else Settings().score_cache_size
+        with compared(found, cache_size) as (port, server):
+            result |= {"is_cold": options.is_cold, **uvloop.run(measure(questions, port, options))}
             result["rss_mb"] = resident_mb(server.pid)
-        finally:
-            server.terminate()
-            server.wait(10)
+        if options.worker_seconds:
+            one, two = [measure_workers(found, questions, n, options.worker_seconds) for n in (1, 2)]
+            result |= {f"{name}_{label}": of[name] for name in one for label, of in (("1", one), ("2", two))}
+            result["workers_ratio"] = round(two["cpu_ms_per_request"] / one["cpu_ms_per_request"], 3)
         result["n_clients"] = len(questions.client_ids)
-        print(json.dumps({"recipe": options.recipe, **result}))
+        print(json.dumps(result))
 
 
 def parse_options() -> argparse.Namespace:
@@ -481,10 +231,13 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="keep the simulated operator here for the next run")
     parser.add_argument("--clients", type=int, default=20_000)
     parser.add_argument("--recipe", default="default", help="a shipped recipe: default, ease …")
+    parser.add_argument("--store", choices=STORES, default="sqlite")
+    parser.add_argument("--cold", dest="is_cold", action="store_true", help="keep no scores")
     parser.add_argument("--slices", type=int, default=12, help="slices per route, after a warm-up")
     parser.add_argument("--slice-seconds", type=float, default=1.0)
     parser.add_argument("--open-seconds", type=float, default=15.0)
-    parser.add_argument("--serve", nargs=3, metavar=("DATABASE", "BUNDLES", "PORT"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker-seconds", type=float, default=10.0, help="0 leaves that part out")
+    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -17,18 +18,23 @@ Work = Callable[[Sequence[Question]], Awaitable[Sequence[Answer | Exception]]]
 class Rounds(Generic[Question, Answer]):
     """Gathers what is asked until the event loop has read all that had arrived.
 
-    A round begins with the first turn of the loop that brings no further question: a lone question waits for
-    one empty turn. Under load a round grows by itself, and what it costs grows slower than the number of its
-    questions.
+    A round begins with the first turn of the loop that brings no further question, but not too soon after
+    the one before: a lone question waits for one empty turn, and under load rounds grow, since what a round
+    costs grows slower than the number of its questions. A full round begins at once.
 
     Args:
         at_most: Questions of one round, ≥1; so long does nobody else get a turn.
+        seconds_apart: Shortest time from the beginning of a round to that of the next; what a question may
+            wait for company.
     """
 
-    def __init__(self, at_most: int = 16) -> None:
+    def __init__(self, at_most: int = 16, seconds_apart: float = 0.006) -> None:
         self._at_most = at_most
+        self._seconds_apart = seconds_apart
+        self._due_at = -math.inf
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._n_seen = 0
+        self._timer: asyncio.Handle | None = None
         self._running: set[asyncio.Task[None]] = set()
 
     async def ask(self, question: Question, work: Work[Question, Answer]) -> Answer:
@@ -41,27 +47,35 @@ class Rounds(Generic[Question, Answer]):
         Raises:
             Exception: Whatever `work` raises, or answers, to the question.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._gather, work)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
+        if len(self._waiting) in (1, self._at_most):
+            self._set_timer(work)
         return await future
+
+    def _set_timer(self, work: Work[Question, Answer]) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+        is_full = len(self._waiting) >= self._at_most
+        delay = 0.0 if is_full else max(0.0, self._due_at - loop.time())
+        self._timer = loop.call_later(delay, self._gather, work)
 
     def _gather(self, work: Work[Question, Answer]) -> None:
         """Begin a round, or wait another turn while questions come in and there is room."""
         n_waiting = len(self._waiting)
         if self._n_seen < n_waiting < self._at_most:
             self._n_seen = n_waiting
-            asyncio.get_running_loop().call_soon(self._gather, work)
+            self._timer = asyncio.get_running_loop().call_soon(self._gather, work)
         else:
             self._n_seen = 0
             self._begin(work)
 
     def _begin(self, work: Work[Question, Answer]) -> None:
+        self._due_at = asyncio.get_running_loop().time() + self._seconds_apart
         asked, self._waiting = self._waiting[: self._at_most], self._waiting[self._at_most :]
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._gather, work)
+            self._set_timer(work)
         task = asyncio.create_task(_answer(asked, work))
         self._running.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._running.discard)

@@ -47,6 +47,25 @@ def test_a_round_has_a_longest_length() -> None:
     assert clerk.rounds == [[0, 1], [2, 3], [4]]
 
 
+def test_a_round_waits_for_company_unless_it_is_the_first_or_full() -> None:
+    clerk = Clerk()
+
+    async def run() -> list[int]:
+        rounds: Rounds[int, int] = Rounds(at_most=3, seconds_apart=0.02)
+        first = await rounds.ask(1, clerk.answer)
+        second = await asyncio.gather(rounds.ask(2, clerk.answer), _later(rounds, 3))
+        full = await asyncio.gather(*[rounds.ask(one, clerk.answer) for one in (4, 5, 6)])
+        return [first, *second, *full]
+
+    async def _later(rounds: Rounds[int, int], question: int) -> int:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return await rounds.ask(question, clerk.answer)
+
+    assert asyncio.run(run()) == [1, 4, 9, 16, 25, 36]
+    assert clerk.rounds == [[1], [2, 3], [4, 5, 6]]
+
+
 def test_an_error_is_the_answer_to_one_question_alone() -> None:
     first, wrong, last = ask(Clerk(), [3, -1, 2])
     assert (first, last) == (9, 4)
