@@ -22,6 +22,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: export RECSYS_DATABASE_URL ?= sqlite:///$(RUN_DIR)/operator.db
 demo: export RECSYS_TIME_ZONE ?= Europe/Moscow
+demo: export RECSYS_JOURNAL_DIR ?= $(RUN_DIR)/journal
 demo: $(READY) $(RUN_DIR)/bundles $(RUN_DIR)/.loaded ## simulate, train, load and serve the made-up operator; prints the portal's address
 	$(BIN)/recsys-serve run --bundles $(RUN_DIR)/bundles --port $(PORT) --portal
 
@@ -46,11 +47,12 @@ browser:
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; \
 	  else echo "The browser tests need Chromium; on Debian: sudo apt-get install chromium"; fi
 
-check: $(READY) ## format, lint, types, import directions
+check: $(READY) ## format, lint, types, import directions, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit.py
 
 format: $(READY) ## put the code in order
 	$(BIN)/ruff format .

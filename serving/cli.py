@@ -17,43 +17,46 @@ from typing import Annotated
 import typer
 
 from recsys.errors import ConfigError, RecsysError
-from serving.commands import experiments, offers, policies, vip
+from serving.commands import bundles, database, experiments, keys, offers, policies, token_keys, users, vip
+from serving.commands.check import check, console_fault
 from serving.commands.explain import explain
+from serving.commands.plain import PlainGroup
 from serving.commands.terminal import (
     JsonOption,
     Progress,
     bundle_hint,
     make_ready,
-    minute,
     note,
     open_store,
-    print_table,
     say,
     warn,
     zone_of_settings,
 )
-from serving.ports import KeyRecord, Role
-from serving.security.keys import new_key
 from serving.settings import Settings, read_settings
 from serving.storage.sql import SqlStore
 
 app = typer.Typer(
     name="recsys-serve",
-    help="Serve recommendations: migrate, load, run, keys, explain, offer, policy, vip, experiment, export.",
+    cls=PlainGroup,
+    help="Serve recommendations: the database, data in, the server, who may come in, rules, results out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-keys_app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 for _name, _commands in (
-    ("keys", keys_app),
+    ("keys", keys.app),
+    ("token-keys", token_keys.app),
+    ("users", users.app),
     ("offer", offers.app),
     ("policy", policies.app),
+    ("bundle", bundles.app),
+    ("database", database.app),
     ("vip", vip.app),
     ("experiment", experiments.app),
 ):
     app.add_typer(_commands, name=_name)
 app.command()(explain)
+app.command()(check)
 
 
 @app.command()
@@ -134,19 +137,28 @@ def run(
     }
     settings = read_settings({name: value for name, value in given.items() if value is not None})
     _check_address(settings)
+    fault = console_fault(settings)
+    if fault:
+        raise ConfigError(fault)
+    from serving.services.bundle_registry import read_registry
+
     hint = bundle_hint(settings.bundles_dir)
     store = SqlStore(settings.database_url)
     try:
         make_ready(store, settings)
+        is_ordered = read_registry(store).live is not None
     finally:
         store.close()
-    from serving.app import run as serve
+    from serving.services.journal import make_folder
+    from serving.supervisor import run as serve
+
+    make_folder(settings.journal_dir)
 
     address = f"http://{settings.host}:{settings.port}"
     note(f"API: {address}/v1  (described in {address}/openapi.json)")
     if settings.is_portal_enabled:
         note(f"Demo portal: {address}/portal/  (Ctrl+C stops)")
-    if hint:
+    if hint and not is_ordered:
         note(hint)
     serve(settings)
 
@@ -166,52 +178,6 @@ def export(
         return
     for name, n in n_rows.items():
         say(f"{name}: {n} rows")
-
-
-@keys_app.command("create")
-def create_key(
-    role: Annotated[Role, typer.Option(help="What the key may do.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Make a key; it is shown once, on stdout, and stored as a digest only."""
-    with open_store() as store:
-        key, record = new_key(role, datetime.now(UTC))
-        store.add_key(record)
-    if as_json:
-        say({"key": key, **_key_entry(record)})
-        return
-    say(key)
-    note(f"key {record.key_id} with the role {role}; keep it now, it cannot be shown again")
-
-
-@keys_app.command("list")
-def list_keys(as_json: JsonOption = False) -> None:
-    """List the keys, revoked ones too; never the keys themselves."""
-    with open_store() as store:
-        records = store.keys()
-    if as_json:
-        say({"keys": [_key_entry(record) for record in records]})
-        return
-    print_table(
-        ("key_id", "role", "created", "revoked"),
-        [
-            (
-                record.key_id,
-                record.role,
-                minute(record.created_at),
-                "" if record.revoked_at is None else minute(record.revoked_at),
-            )
-            for record in records
-        ],
-    )
-
-
-@keys_app.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="The key_id that `keys list` shows.")]) -> None:
-    """Revoke a key; running servers refuse it within a second."""
-    with open_store() as store:
-        store.revoke_key(key_id, datetime.now(UTC))
-    note(f"key {key_id} is revoked")
 
 
 def main() -> None:
@@ -245,12 +211,3 @@ def _check_address(settings: Settings) -> None:
             f"the server cannot listen at {host}, port {port}: {error.strerror}; choose another place with"
             " --host and --port"
         ) from error
-
-
-def _key_entry(record: KeyRecord) -> dict[str, object]:
-    return {
-        "key_id": record.key_id,
-        "role": record.role,
-        "created_at": record.created_at,
-        "revoked_at": record.revoked_at,
-    }

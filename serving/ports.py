@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from recsys.domain import ClientId, ClientState, Event, EventType, Holding, Offer, Profile
 from recsys.errors import RecsysError
 from recsys.history import MonthFigures
-from serving.orders import Assignment, ExperimentOrder, OfferStop, PolicyVersion
+from serving.accounts import AccountStore
+from serving.accounts import KeyRecord as KeyRecord  # noqa: PLC0414 -- offered here too
+from serving.accounts import Role as Role  # noqa: PLC0414
+from serving.orders import (
+    Assignment,
+    BundleStore,
+    ContentVersion,
+    ExperimentOrder,
+    OfferStop,
+    PolicyVersion,
+)
+from serving.upkeep import UpkeepStore
 
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 """How far a portal's clock may go wrong before what it says cannot be true."""
-
-
-class Role(StrEnum):
-    """What a key may do."""
-
-    PORTAL = "portal"
-    MARKETER = "marketer"
-    ANALYST = "analyst"
-    DUTY = "duty"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,16 @@ class LogDecisions:
     Result: the `Answer` stored under that request_id (an earlier one, if a twin was faster), else None.
     ConflictError if the request_id was used with another body. An assignment that is stored already
     stays; only its first trigger is added.
+
+    Attributes:
+        is_replayed: Whether the answer was given already, so that nothing can be refused any more: a decision
+            that is stored stays, and so does an answer, whatever its request; everything else is appended.
     """
 
     decisions: tuple[LoggedDecision, ...]
     answer: Answer | None = None
     assignments: tuple[Assignment, ...] = ()
+    is_replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,22 +192,6 @@ class Catalogue:
     offers: tuple[Offer, ...]
 
 
-class ContentVersion(NamedTuple):
-    """How often what is decided with has changed; each number only grows.
-
-    Attributes:
-        tables: Changes of the catalogue's tables and of the documents.
-        policies: Policies and withdrawals whose moment has come.
-        stops: Stops and resumptions whose moment has come.
-        experiments: Orders of experiments and of the hold-out.
-    """
-
-    tables: int
-    policies: int
-    stops: int
-    experiments: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class SourceAge:
     """How fresh a loaded table is: newest ``recorded_at`` in it, and when it was loaded."""
@@ -212,21 +201,10 @@ class SourceAge:
     loaded_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """A stored API key: never the key itself, only its SHA-256."""
-
-    key_id: str
-    digest: bytes
-    role: Role
-    created_at: datetime
-    revoked_at: datetime | None = None
-
-
 Row = Mapping[str, Any]
 
 
-class Store(Protocol):
+class Store(AccountStore, BundleStore, UpkeepStore, Protocol):
     """Where clients, catalogue, decisions and events live.
 
     Implementations: memory (tests), SQLite (embedded default), PostgreSQL. One contract suite runs on
@@ -240,6 +218,14 @@ class Store(Protocol):
 
     def client_state(self, client_id: ClientId) -> ClientState | None:
         """The client's state in one read; None for an unknown client."""
+        ...
+
+    def client_states_of(self, client_ids: Sequence[ClientId]) -> list[ClientState | None]:
+        """The states of these clients in one read, in their order; None for an unknown one."""
+        ...
+
+    def remembered(self, client_id: ClientId) -> tuple[ClientState | None, tuple[Assignment, ...]]:
+        """A client and its arms as this process last read them, out of its memory; None = not lately."""
         ...
 
     def answer(self, request_id: str) -> Answer | None:
@@ -271,7 +257,7 @@ class Store(Protocol):
         ...
 
     def content_version(self, now: datetime) -> ContentVersion:
-        """Changes with catalogue, documents, experiments, policies and stops; cheap enough to poll."""
+        """Changes with catalogue, documents and all that is ordered; cheap enough to poll."""
         ...
 
     def put_policy(self, policy: PolicyVersion) -> None:
@@ -303,7 +289,10 @@ class Store(Protocol):
         ...
 
     def take_turn(self, name: str, now: datetime, every: timedelta) -> bool:
-        """Whether the caller is the one who does some work now: True for one caller in each period."""
+        """Whether the caller is the one who does some work now: True for one caller in each period.
+
+        A turn that was taken further in the future than a period is free: a clock was wrong.
+        """
         ...
 
     def client_assignments(self, client_id: ClientId) -> tuple[Assignment, ...]:
@@ -320,6 +309,10 @@ class Store(Protocol):
 
     def holder_counts(self) -> dict[str, int]:
         """Number of clients that hold each offer now."""
+        ...
+
+    def decision_origins(self, decision_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        """Placement and bundle (None = no models) of the stored ones of these decisions, by id."""
         ...
 
     def source_ages(self) -> list[SourceAge]:
@@ -368,18 +361,6 @@ class Store(Protocol):
         self, table: str, columns: Sequence[str] | None = None, since: datetime | None = None
     ) -> Iterator[Row]:
         """Rows of a contract in key order: with these columns, recorded from `since` on; None = all."""
-        ...
-
-    def add_key(self, key: KeyRecord) -> None:
-        """Store a key."""
-        ...
-
-    def keys(self) -> list[KeyRecord]:
-        """Every key, revoked ones too."""
-        ...
-
-    def revoke_key(self, key_id: str, revoked_at: datetime) -> None:
-        """Revoke a key; NotFoundError if there is none of that id."""
         ...
 
     def is_ready(self) -> bool:

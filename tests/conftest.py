@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import settings
+from scipy import sparse
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(os.environ.get("RECSYS_REFERENCE", ROOT.parent / "shared"))
 
 
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try the same generated cases every time; only the long runs look for new ones."""
+    is_soak = (config.getoption("-m") or "").strip() == "soak"
+    settings.register_profile("suite", derandomize=not is_soak)
+    settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -59,3 +71,57 @@ def root_dir() -> Path:
 def reference_dir() -> Path:
     """Folder of the public data and the published vectors."""
     return REFERENCE
+
+
+@pytest.fixture(scope="session")
+def new_bundle() -> Callable[..., str]:
+    """Saves small models of forty clients who all hold a favourite, and gives their version."""
+
+    def save(
+        folder: Path,
+        offer_ids: tuple[str, ...],
+        favourite: str,
+        name: str = "small",
+        metrics: dict[str, float] | None = None,
+        target: str = "adoption",
+    ) -> str:
+        from recsys.bundle import Provenance, save_bundle  # noqa: PLC0415 -- most tests need no models
+        from recsys.domain import Target  # noqa: PLC0415
+        from recsys.models.base import ClientBatch, OfferIndex, TrainingSet  # noqa: PLC0415
+        from recsys.models.calibration import Calibration  # noqa: PLC0415
+        from recsys.models.ease import Ease  # noqa: PLC0415
+        from recsys.models.popularity import Popularity  # noqa: PLC0415
+        from recsys.models.recommender import Recommender  # noqa: PLC0415
+
+        then = datetime(2025, 1, 1, tzinfo=UTC)
+        index = OfferIndex(offer_ids)
+        demand = np.zeros((40, len(index)))
+        for row in range(40):
+            demand[row, index.known_columns((favourite, offer_ids[row % len(offer_ids)]))] = 1
+        held = sparse.csr_array(demand)
+        clients = ClientBatch(
+            held.indptr.astype(np.int64),
+            held.indices.astype(np.int64),
+            tuple(() for _ in range(40)),
+            len(index),
+        )
+        training = TrainingSet(as_of=then, offers=index, clients=clients, demand=held)
+        rng = np.random.default_rng(1)
+        line = Calibration(np.array([-10.0, 10.0]), np.array([0.01, 0.9]))
+        recommender = Recommender(
+            Ease().fit(training, rng), Popularity().fit(training, rng), line, line, Target(target)
+        )
+        provenance = Provenance(
+            name=name,
+            created_at=then,
+            as_of=then,
+            horizon_days=92,
+            seed=1,
+            config_digest="0" * 64,
+            data_digest="0" * 64,
+            code_digest="0" * 64,
+            metrics=metrics or {},
+        )
+        return save_bundle(recommender, provenance, folder).name
+
+    return save

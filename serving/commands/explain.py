@@ -96,8 +96,9 @@ async def _explain(query: Query, placement: str | None, offer: str | None, setti
             raise unknown_offer(offer, world.catalogue.positions)
         wanted = tuple(world.engine.placements) if placement is None else (placement,)
         lists: tuple[ListWanted, ...] = tuple(ListWanted(one) for one in wanted)
-        if scoring.policy_fault:
-            note(scoring.policy_fault)
+        for fault in (scoring.policy_fault, *scoring.source.faults):
+            if fault:
+                note(fault)
         return await run(Services(store, CommitQueue(store), scoring, clock), replace(query, lists=lists))
 
 
@@ -106,7 +107,7 @@ def _note_origin(explanation: Explanation, hint: str | None) -> None:
     note(f"client {given.client_id}; policy {given.versions.policy}, bundle {given.versions.bundle or '–'}")
     if not given.is_client_known:
         note(f"client {given.client_id} is unknown: decided as for a company of which nothing is stored")
-    if hint:
+    if hint and given.versions.bundle is None:
         note(hint)
     elif given.degraded == "no_bundle":
         note("no bundle: ordered by popularity")

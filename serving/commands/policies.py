@@ -167,14 +167,14 @@ def _evidence(run: Path | None, max_loss: float, override: str) -> Evidence | No
 def _judged(store: SqlStore, evidence: Evidence | None, documents: Mapping[str, str]) -> Judged:
     """What an off-policy run says of documents, for the note and as warnings."""
     from recsys.decision.policy.policy import version_of
-    from serving.services.experiment_checks import served_bundle
+    from serving.services.bundle_registry import served_bundle
     from serving.services.promotion import InForce, judge_evidence
     from serving.settings import read_settings
 
     in_force = InForce()
     if evidence is not None:
         policy = store.policy_in_force(datetime.now(UTC))
-        in_force = InForce(policy, served_bundle(read_settings({}).bundles_dir))
+        in_force = InForce(policy, served_bundle(store, read_settings({}).bundles_dir))
     return judge_evidence(evidence, version_of(documents), AUTHOR, in_force)
 
 

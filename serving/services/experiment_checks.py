@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from recsys.bundle import MANIFEST, load_bundle, newest_bundle
+from recsys.bundle import MANIFEST
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.conditions.compile import ConditionSet
 from recsys.decision.conditions.facts import Moment
@@ -17,7 +17,6 @@ from recsys.decision.policy.policy import Policy
 from recsys.decision.policy.scope import names_of
 from recsys.domain import Language
 from recsys.errors import (
-    BundleError,
     ConfigError,
     ConflictError,
     InvalidRequestError,
@@ -30,6 +29,7 @@ from recsys.experiments.capacity import capacities_of_caps, capacities_of_people
 from recsys.experiments.experiment import Arm, Experiment, Holdout
 from recsys.experiments.life import Standing
 from serving.ports import Store
+from serving.services.bundle_registry import read_registry, served_bundle
 from serving.services.capacity_use import unused_caps
 from serving.services.experiment_forced import forced_doubts
 from serving.services.experiment_population import population_of
@@ -163,7 +163,7 @@ def pinned_experiment(around: Surroundings, experiment: Experiment) -> Checked:
     """
     in_force = around.store.policy_in_force(around.now)
     policy = None if in_force is None else in_force.version
-    bundle = served_bundle(around.bundles_dir)
+    bundle = served_bundle(around.store, around.bundles_dir)
     arms = tuple(
         arm.model_copy(
             update={
@@ -174,16 +174,6 @@ def pinned_experiment(around: Surroundings, experiment: Experiment) -> Checked:
         for arm in experiment.arms
     )
     return Checked(experiment.model_copy(update={"arms": arms}), tuple(_unpinned(arms)))
-
-
-def served_bundle(folder: Path | None) -> str | None:
-    """Version of the bundle that a server takes of a folder; None = it has none that arms can name."""
-    try:
-        path = None if folder is None else newest_bundle(folder)
-        bundle = None if path is None else load_bundle(path)
-    except BundleError:
-        return None
-    return bundle.version if path is not None and bundle is not None and bundle.version == path.name else None
 
 
 def _unpinned(arms: Sequence[Arm]) -> Iterator[str]:
@@ -247,20 +237,23 @@ def _with_versions(around: Surroundings, arm: Arm, place: str) -> Arm:
         except UnknownPolicyError as error:
             raise InvalidRequestError(f"{place}.policy_version", str(error)) from error
     if arm.bundle_version is not None:
-        _check_bundle(around.bundles_dir, arm.bundle_version, f"{place}.bundle_version")
+        _check_bundle(around, arm.bundle_version, f"{place}.bundle_version")
     return arm.model_copy(update={"policy_version": version})
 
 
-def _check_bundle(folder: Path | None, version: str, place: str) -> None:
+def _check_bundle(around: Surroundings, version: str, place: str) -> None:
+    """Refuse a bundle that is not in the folder or, where any was published, was not published."""
+    folder, published = around.bundles_dir, read_registry(around.store).entries
     if folder is None:
         raise InvalidRequestError(
             place, "no folder of bundles is known here; name it with --bundles DIR or RECSYS_BUNDLES_DIR"
         )
-    known = sorted(path.parent.name for path in folder.glob(f"[!.]*/{MANIFEST}"))
+    known = sorted(published) or sorted(path.parent.name for path in folder.glob(f"[!.]*/{MANIFEST}"))
     if version not in known:
         head = f"there is no bundle {version!r}"
         said = no_such("bundle", version, known).removeprefix(head)
-        raise InvalidRequestError(place, f"{head} in {folder}{said}")
+        where = "that was published" if published else f"in {folder}"
+        raise InvalidRequestError(place, f"{head} {where}{said}")
 
 
 def _policies(around: Surroundings, arms: Sequence[Arm]) -> Mapping[str | None, Policy]:

@@ -17,6 +17,7 @@ TOP_LEVEL = {
     "notebooks",
     "tests",
     "benchmarks",
+    "deploy",
     "docs",
     "pyproject.toml",
     "constraints.txt",

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 from fastapi import FastAPI
 from scipy import sparse
@@ -835,6 +836,27 @@ def test_the_same_request_id_with_another_content_is_a_conflict(portal: Portal) 
     failure(portal.ask("POST", "/v1/recommendations", json=body), 409, "conflict")
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e999", "1" + "0" * 30, "1" + "0" * 400])
+@pytest.mark.parametrize("request_id", ['"r-1"', "null"])
+def test_a_number_that_is_none_is_refused(portal: Portal, number: str, request_id: str) -> None:
+    body = (
+        '{"client_id": "c-1", "placements": [{"placement_id": "home"}],'
+        f' "request_id": {request_id}, "context": {{"basket": {number}}}}}'
+    )
+    failure(portal.ask("POST", "/v1/recommendations", content=body), 422, "invalid_request")
+
+
+def test_what_the_stricter_reader_of_json_refuses_is_no_fault_of_the_server(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: bytes) -> None:
+        raise orjson.JSONDecodeError("no", "{", 0)
+
+    monkeypatch.setattr("serving.api.routes.orjson.loads", refuse)
+    body = {"client_id": "c-1", "placements": [{"placement_id": "home"}], "request_id": "r-1"}
+    failure(portal.ask("POST", "/v1/recommendations", json=body), 400, "malformed_json")
+
+
 def test_twins_at_the_same_time_get_one_answer(portal: Portal, store: Store) -> None:
     body = {"client_id": "c-1", "placements": [{"placement_id": "home"}], "request_id": "r-1"}
 
@@ -971,6 +993,7 @@ def test_a_model_that_fails_is_replaced_by_popularity(
 
     with serving(memory, bundles) as portal:
         monkeypatch.setattr(Recommender, "predict", fail)
+        assert portal.ask("POST", "/v1/holdings", json={"holdings": [holding()]}).status_code == 200
         answer = portal.recommend()
         assert answer["degraded"] == "scoring_failed"
         assert answer["versions"]["bundle"] is None
@@ -1006,6 +1029,10 @@ class FailingStore(MemoryStore):
             raise StoreUnavailableError("the database postgresql://reader@db.inner:5432/shop did not answer")
         return super().commit(writes)
 
+    def take_turn(self, *asked: Any) -> bool:
+        self.commit([])
+        return super().take_turn(*asked)
+
     def is_ready(self) -> bool:
         return not self.is_gone
 
@@ -1018,17 +1045,22 @@ def test_a_database_that_does_not_answer_is_503_with_a_time_to_come_back(
     with serving(store, None) as portal:
         assert portal.ask("GET", "/ready").status_code == 200
         store.is_gone = True
-        body = {"client_id": "c-1", "placements": [{"placement_id": "home"}]}
-        for url, sent in (("/v1/recommendations", body), ("/v1/events", {"events": [event()]})):
-            response = portal.ask("POST", url, json=sent)
-            failure(response, 503, "store_unavailable")
-            assert "db.inner" not in response.text
-            assert "db.inner" in str([vars(record) for record in caplog.records])
-            caplog.clear()
-            assert response.headers["Retry-After"] == "1"
+        client = {"legal_form": "llc", "size": "micro"}
+        for number in range(3):
+            for verb, url, sent in (
+                ("POST", "/v1/events", {"events": [event(f"e-{number}")]}),
+                ("PUT", "/v1/clients/c-9", client),
+            ):
+                response = portal.ask(verb, url, json=sent)
+                failure(response, 503, "store_unavailable")
+                assert "db.inner" not in response.text
+                assert response.headers["Retry-After"] == "1"
+        told = [str(vars(record)) for record in caplog.records if "db.inner" in str(vars(record))]
+        assert len(told) == 1, "it is told once, not for each request"
         ready = portal.ask("GET", "/ready")
-        assert ready.status_code == 503
-        assert (ready.json()["status"], ready.json()["database"]) == ("unready", "unavailable")
+        assert ready.status_code == 200, "recommendations go on: see test_outage.py"
+        assert (ready.json()["status"], ready.json()["database"]) == ("degraded", "unavailable")
+        assert "the database is away" in ready.json()["faults"][0]
         assert portal.ask("GET", "/health").json() == {"status": "alive"}
 
 
@@ -1107,10 +1139,11 @@ def test_scores_are_kept_until_the_holdings_change(portal: Portal) -> None:
     cache = scoring.world.ranking.cache
     portal.shown()
     portal.shown()
-    assert (cache.n_hits, cache.n_misses) == (1, 1)
+    assert (cache.n_hits, cache.n_misses) == (2, 0), "the warm-up scored the client"
     assert portal.ask("POST", "/v1/holdings", json={"holdings": [holding()]}).status_code == 200
     portal.shown()
-    assert (cache.n_hits, cache.n_misses) == (1, 2)
+    portal.shown()
+    assert (cache.n_hits, cache.n_misses) == (3, 1)
 
 
 def test_the_openapi_document_is_complete(memory: MemoryStore) -> None:

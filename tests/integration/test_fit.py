@@ -149,6 +149,21 @@ def test_the_same_seed_gives_the_same_arrays(data: Path, tmp_path: Path) -> None
     assert first.manifest.metrics == second.manifest.metrics
 
 
+def test_a_bundle_keeps_how_features_and_scores_were_distributed(data: Path, tmp_path: Path) -> None:
+    population = load_bundle(fit(str(data), "ease", AS_OF, tmp_path, seed=3).path).population
+    assert population is not None
+    reference = population.reference
+    assert reference is not None
+    assert reference.names[-2:] == ("score_best", "score_mean")
+    np.testing.assert_allclose(reference.shares.sum(axis=1), 1.0)
+    assert reference.shares[reference.names.index("n_employees")][0] == 1, "nobody told how many work there"
+    # every other client is micro, the others are small; 5,000 are drawn of 300 with replacement
+    sizes = reference.shares[reference.names.index("size_rank")]
+    np.testing.assert_allclose(sizes[1:3], 0.5, atol=3 * 0.5 / np.sqrt(5_000))
+    best = reference.edges[-2]
+    assert ((best > 0) & ((best < 1) | np.isinf(best))).all()
+
+
 def test_what_was_recorded_later_changes_nothing(data: Path, tmp_path: Path) -> None:
     earlier = tmp_path / "earlier"
     earlier.mkdir()

@@ -15,10 +15,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-import serving.app
 from recsys.decision.policy.policy import version_of
 from recsys.domain import ClientId, Profile
 from recsys.errors import StoreUnavailableError
+from serving import background
 from serving.app import create_app
 from serving.orders import OfferStop, PolicyVersion
 from serving.ports import Catalogue, PutClient, Store
@@ -108,7 +108,7 @@ def ready(app: FastAPI, runner: asyncio.Runner) -> tuple[int, dict[str, Any]]:
 def test_the_watcher_outlives_whatever_a_look_does(
     store: FragileStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(serving.app, "_SECONDS_BETWEEN_LOOKS", 0.001)
+    monkeypatch.setattr(background, "SECONDS_BETWEEN_LOOKS", 0.001)
     looks: asyncio.Queue[None] = asyncio.Queue()
     with running(store, SetClock()) as (app, runner):
         scoring = app.state.services.scoring
@@ -156,8 +156,8 @@ def test_a_bundle_that_came_while_the_store_failed_is_taken_up(
     scoring.refresh(NOW)
     assert scoring.world.ranking.degraded == "no_bundle"
     bundle = object()
-    monkeypatch.setattr("serving.services.scoring.newest_bundle", lambda _: tmp_path / "new")
-    monkeypatch.setattr("serving.services.scoring.load_bundle", lambda _: bundle)
+    monkeypatch.setattr("serving.services.bundle_source.newest_bundle", lambda _: tmp_path / "new")
+    monkeypatch.setattr("serving.services.bundle_source.load_bundle", lambda _: bundle)
     built: list[object] = []
 
     def build(*given: Any) -> Any:

@@ -84,7 +84,7 @@ def test_what_loses_is_blocked_unless_somebody_says_why(publish: Publish) -> Non
     blocked = publish(*RUN)
     assert blocked.returncode == 1
     (line,) = blocked.stderr.strip().splitlines()
-    assert "earns less" in line
+    assert "not published: it earns less" in line
     assert "--override" in line
     entry = json.loads(publish(*RUN, "--override", "the law wants it").stdout)
     assert "overridden by command line: the law wants it" in entry["note"]
@@ -141,3 +141,8 @@ def test_a_run_on_what_is_live_no_longer_is_warned_of(publish: Publish) -> None:
     evidence = Evidence(read_run(Path("run")), "run")
     (warning,) = judge_evidence(evidence, version_of(DOCUMENTS), "key", told).warnings
     assert "decided by bundle b, c is served now" in warning
+    found((2.0, 1.0, 3.0), subject={**subject, "live_bundles": {"a": 7}})
+    told = InForce(bundle="b")
+    evidence = Evidence(read_run(Path("run")), "run")
+    (warning,) = judge_evidence(evidence, version_of(DOCUMENTS), "key", told).warnings
+    assert "bundle b is live now and made no part of the run's log" in warning

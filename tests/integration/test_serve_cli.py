@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from uvicorn.config import STARTUP_FAILURE
 
 from serving.security.keys import KeyRing
+from serving.storage.schema import SCHEMA_REVISION
 from serving.storage.sql import SqlStore
 
 Serve = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,7 +58,7 @@ def serve(database_url: str) -> Serve:
 
 
 def test_migrate_says_the_schema(serve: Serve) -> None:
-    assert json.loads(serve("migrate", "--json").stdout) == {"revision": "0004"}
+    assert json.loads(serve("migrate", "--json").stdout) == {"revision": SCHEMA_REVISION}
     assert serve("migrate").returncode == 0
 
 
@@ -64,6 +66,49 @@ def test_a_load_says_when_the_servers_days_are_not_those_of_the_data(serve: Serv
     (data / "dataset.toml").write_text('time_zone = "Asia/Omsk"\n')
     (warning,) = json.loads(serve("load", data, "--json").stdout)["warnings"]
     assert "RECSYS_TIME_ZONE=Asia/Omsk" in warning
+
+
+@pytest.mark.parametrize("password", ["p@ss/WORD", "p/a@WORD", "p@WORD:ss"])
+def test_a_password_that_is_taken_apart_is_not_told(serve: Serve, password: str) -> None:
+    done = serve("migrate", RECSYS_DATABASE_URL=f"postgresql://recsys:{password}@127.0.0.1:9/none")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert "PGPASSWORD" in line
+    assert "WORD@" not in line
+    assert "ss" not in line.replace("password", "").replace("PASSWORD", "").replace("address", "")
+
+
+def test_a_server_that_cannot_start_says_why_and_ends(serve: Serve) -> None:
+    wrong = {
+        "RECSYS_IS_CONSOLE_ENABLED": "true",
+        "RECSYS_OIDC_ISSUER": "https://id.example",
+        "RECSYS_OIDC_CLIENT_ID": "recsys",
+        "RECSYS_OIDC_ROLES": "admins=chief",
+        "RECSYS_PUBLIC_URL": "https://recsys.example",
+    }
+    done = serve("run", "--workers", 2, "--port", 0, **wrong)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("RECSYS_OIDC_ROLES: 'admins=chief'")
+
+
+def test_workers_that_cannot_start_are_not_started_again(tmp_path: Path) -> None:
+    text = "import serving.supervisor as s, serving.settings as t; s.run(t.Settings(workers=2))"
+    wrong = {"RECSYS_OIDC_ISSUER": "http://id.example", "RECSYS_PUBLIC_URL": "https://recsys.example"}
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=tmp_path,
+        env={**os.environ, **wrong, "RECSYS_IS_CONSOLE_ENABLED": "true", "RECSYS_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == STARTUP_FAILURE
+    told = [line for line in done.stderr.splitlines() if "start_refused" in line]
+    assert 1 <= len(told) <= 2, done.stderr
+    assert "RECSYS_OIDC_ISSUER: an https address is needed" in told[0]
+    assert "Traceback" not in done.stderr
 
 
 def test_load_and_export(serve: Serve, data: Path, tmp_path: Path) -> None:
@@ -211,5 +256,5 @@ def test_an_empty_folder_of_bundles_is_served_with_a_hint(database_url: str, tmp
 def test_a_wrong_setting_is_named(serve: Serve) -> None:
     failed = serve("keys", "list", RECSYS_PORT="many")
     assert failed.returncode == 1
-    assert "port" in failed.stderr
+    assert failed.stderr == "RECSYS_PORT must be a whole number, not 'many'\n"
     assert len(failed.stderr.strip().splitlines()) == 1

@@ -19,8 +19,7 @@ from recsys.domain import ClientId, ClientState, HoldingsKind, Offer, OfferId, P
 from recsys.experiments.assignment import Assigner
 from recsys.experiments.experiment import HOLDOUT_ID, Experiment, Holdout
 from recsys.experiments.life import Standing
-from serving.orders import Assignment
-from serving.ports import ContentVersion
+from serving.orders import Assignment, ContentVersion
 from serving.services.parts import parts_of, touched_by
 from serving.services.trials import Enrolment, Equipment, LiveExperiment, Trials
 from serving.services.world import Ranking, World

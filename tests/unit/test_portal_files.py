@@ -23,7 +23,7 @@ from recsys.domain import (
     Target,
 )
 from serving.portal.files import SECURITY_HEADERS, read_page_files
-from serving.services import scoring
+from serving.services import bundle_source
 
 ROOT = Path(__file__).parents[2]
 FILES = read_page_files()
@@ -66,10 +66,10 @@ def test_every_code_has_a_text(language: str) -> None:
     wanted |= {
         f"degraded.{cause}"
         for cause in (
-            scoring.NO_BUNDLE,
-            scoring.BUNDLE_CORRUPT,
-            scoring.BUNDLE_INCOMPATIBLE,
-            scoring.SCORING_FAILED,
+            bundle_source.NO_BUNDLE,
+            bundle_source.BUNDLE_CORRUPT,
+            bundle_source.BUNDLE_INCOMPATIBLE,
+            bundle_source.SCORING_FAILED,
         )
     }
 

@@ -38,6 +38,7 @@ from training.pipelines.adoptions import (
 from training.pipelines.evaluation.cuts import KnownWorld, known_at, parse_cut
 from training.pipelines.past import past_windows
 from training.pipelines.recipe import Recipe, load_recipe, recipe_path
+from training.pipelines.reference import with_reference
 from training.prepare.sources import open_dataset
 from training.runs import check_folder, progress
 
@@ -119,7 +120,8 @@ def fit(
             code_digest=code_digest(),
             metrics=dict(fitted.metrics),
         )
-        path = save_bundle(fitted.recommender, provenance, out, fitted.training.population)
+        population = with_reference(fitted.recommender, fitted.training, dataset, seed)
+        path = save_bundle(fitted.recommender, provenance, out, population)
         advance(1)
     return FitResult(path, fitted.metrics)
 

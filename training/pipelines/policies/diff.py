@@ -26,6 +26,7 @@ from recsys.features.lifecycle import StageThresholds, stage_of
 from recsys.placement import Exploration
 from training.pipelines.policies.sources import Clients, open_clients, open_policy, refuse_unsound
 from training.pipelines.scoring.estimates import Estimates, open_bundle
+from training.pipelines.scoring.lead_rows import without_formulas
 from training.runs import check_folder, progress
 
 SEGMENTS = ("stage", "size", "industry", "region")
@@ -125,11 +126,10 @@ class PolicyDiff:
         out.mkdir(parents=True, exist_ok=True)
         self.changed.write_parquet(out / "changed_clients.parquet")
         lists = pl.col("before", "after").list.join(" ")
-        self.changed.with_columns(lists).write_csv(out / "changed_clients.csv")
+        without_formulas(self.changed.with_columns(lists)).write_csv(out / "changed_clients.csv")
         names = OfferChange.__dataclass_fields__
-        pl.DataFrame([asdict(offer) for offer in self.offers], schema=list(names)).write_csv(
-            out / "offers.csv"
-        )
+        offers = pl.DataFrame([asdict(offer) for offer in self.offers], schema=list(names))
+        without_formulas(offers).write_csv(out / "offers.csv")
         (out / "diff.json").write_text(self.to_json() + "\n", encoding="utf-8")
 
 

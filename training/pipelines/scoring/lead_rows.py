@@ -77,17 +77,26 @@ def write_csv(leads: pl.DataFrame, path: Path) -> None:
     """
     amounts = [_amount(f"{name}_minor") for name in _AMOUNTS]
     names = {f"{name}_minor": name for name in _AMOUNTS}
-    texts = [
+    rounded = pl.col("probability").round_sig_figs(_DIGITS)
+    readable = leads.with_columns(*amounts, rounded, pl.col("reasons").list.join("; "))
+    without_formulas(readable).rename(names).write_csv(path, include_bom=True)
+
+
+def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame whose texts a spreadsheet takes for texts: one that would begin a formula gets an apostrophe.
+
+    Example:
+        >>> without_formulas(pl.DataFrame({"a": ["=1+1", "b"], "n": [-1, 2]})).rows()
+        [("'=1+1", -1), ('b', 2)]
+    """
+    return frame.with_columns(
         pl.when(pl.col(name).str.slice(0, 1).is_in(list(_FORMULA)))
         .then("'" + pl.col(name))
         .otherwise(name)
         .alias(name)
-        for name, kind in _SCHEMA.items()
+        for name, kind in frame.schema.items()
         if kind == pl.String()
-    ]
-    rounded = pl.col("probability").round_sig_figs(_DIGITS)
-    readable = leads.with_columns(*amounts, *texts, rounded, pl.col("reasons").list.join("; "))
-    readable.rename(names).write_csv(path, include_bom=True)
+    )
 
 
 def _units(sources: Sources) -> pl.DataFrame:
