@@ -22,6 +22,7 @@ from serving.web.authentication import Doorkeeper
 # What takes effect is to be in force within a second, and looking and compiling take time too.
 SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_BETWEEN_FIGURES = 1.0
+_SECONDS_BETWEEN_CHECKPOINTS = 0.25
 # How often it is asked whether it is time to judge the experiments; see `Guard`.
 _SECONDS_BETWEEN_GUARDS = 30.0
 _SECONDS_BETWEEN_BOOKS = 60.0
@@ -60,6 +61,7 @@ class Background:
                 # By itself: loading a bundle may take long, and a revoked key is refused within a second.
                 (self._look_at_keys, SECONDS_BETWEEN_LOOKS),
                 (partial(_attempt, self.figures.gather), _SECONDS_BETWEEN_FIGURES),
+                (self._checkpoint, _SECONDS_BETWEEN_CHECKPOINTS),
                 (partial(_attempt, self.guard.look), _SECONDS_BETWEEN_GUARDS),
                 (self._keep_books, _SECONDS_BETWEEN_BOOKS),
                 (partial(_attempt, self.upkeep.look), _SECONDS_BETWEEN_CARES),
@@ -89,6 +91,11 @@ class Background:
         fault = await _attempt(look)
         if isinstance(fault, StoreUnavailableError) and services.scoring.policy_fault is None:
             services.commits.lose(fault, are_reads=True)
+
+    async def _checkpoint(self) -> None:
+        """Keep the writer from doing it."""
+        if self.services.commits.outage is None:
+            await _attempt(self.services.store.checkpoint)
 
     async def _keep_books(self) -> None:
         """Write down which keys are in use, and forget what ended."""

@@ -35,6 +35,14 @@ class UpkeepStore(Protocol):
     occurred_at where it has none that is stored. Months are those of UTC.
     """
 
+    def checkpoint(self) -> None:
+        """Move what was committed to its lasting place, where the database would do that within a commit.
+
+        Raises:
+            StoreUnavailableError: The database did not answer; nothing is lost by it.
+        """
+        ...
+
     def make_months(self, now: datetime) -> list[str]:
         """Make room for the months around the present where the database wants that; returns what was made.
 

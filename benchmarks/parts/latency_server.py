@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from recsys.domain import ClientId
 from serving.api.questions import RecommendationsQuestion
-from serving.app import create_app, spare_collections
+from serving.app import create_app, tune_interpreter
 from serving.ports import LogDecisions, LoggedDecision
 from serving.services.recommend import new_decision_id, prepare
 from serving.services.services import Services
@@ -27,7 +27,7 @@ def serve(settings: Settings) -> None:
     configure_logging()
     app = create_app(settings)
     add_compared_routes(app)
-    spare_collections()
+    tune_interpreter()
     uvicorn.run(
         app,
         host=settings.host,

@@ -28,6 +28,9 @@ class MemoryUpkeep:
         self._moved_decisions: dict[str, str] = {}
         self._kept_events: set[str] = set()
 
+    def checkpoint(self) -> None:
+        """Nothing to move."""
+
     def make_months(self, now: datetime) -> list[str]:  # noqa: ARG002
         """Nothing to make."""
         return []

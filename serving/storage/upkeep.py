@@ -42,6 +42,11 @@ class SqlUpkeep(ABC):
     def _transact(self, work: Callable[[Cursor], Result]) -> Result:
         """Run work in one durable transaction."""
 
+    def checkpoint(self) -> None:
+        """See `serving.upkeep.UpkeepStore`."""
+        with self._database.answering():
+            self._database.checkpoint()
+
     def make_months(self, now: datetime) -> list[str]:
         """See `serving.upkeep.UpkeepStore`."""
         if self._database.is_embedded:
