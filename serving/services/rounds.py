@@ -20,17 +20,22 @@ class Rounds(Generic[Question, Answer]):
 
     A round begins with the first turn of the loop that brings no further question, but not too soon after
     the one before: a lone question waits for one empty turn, and under load rounds grow, since what a round
-    costs grows slower than the number of its questions. A full round begins at once.
+    costs grows slower than the number of its questions. The slower rounds are, the more time lies between
+    them: a busy machine catches up by larger ones. A full round begins at once.
 
     Args:
         at_most: Questions of one round, ≥1; so long does nobody else get a turn.
-        seconds_apart: Shortest time from the beginning of a round to that of the next; what a question may
-            wait for company.
+        seconds_apart: Shortest and longest time from the beginning of a round to that of the next; what a
+            question may wait for company.
+        share: Of the time that rounds may take, in (0, 1].
     """
 
-    def __init__(self, at_most: int = 16, seconds_apart: float = 0.006) -> None:
+    def __init__(
+        self, at_most: int = 16, seconds_apart: tuple[float, float] = (0.006, 0.02), share: float = 0.5
+    ) -> None:
         self._at_most = at_most
-        self._seconds_apart = seconds_apart
+        self._least_apart, self._most_apart = seconds_apart
+        self._share = share
         self._due_at = -math.inf
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._n_seen = 0
@@ -72,25 +77,32 @@ class Rounds(Generic[Question, Answer]):
             self._begin(work)
 
     def _begin(self, work: Work[Question, Answer]) -> None:
-        self._due_at = asyncio.get_running_loop().time() + self._seconds_apart
+        begun_at = asyncio.get_running_loop().time()
+        self._due_at = begun_at + self._least_apart
         asked, self._waiting = self._waiting[: self._at_most], self._waiting[self._at_most :]
         if self._waiting:
             self._set_timer(work)
-        task = asyncio.create_task(_answer(asked, work))
+        task = asyncio.create_task(self._answer(asked, work, begun_at))
         self._running.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._running.discard)
 
-
-async def _answer(
-    asked: Sequence[tuple[Question, asyncio.Future[Answer]]], work: Work[Question, Answer]
-) -> None:
-    for (_, future), answer in zip(asked, await _answers([one for one, _ in asked], work), strict=True):
-        if future.done():  # who asked has gone
-            continue
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+    async def _answer(
+        self,
+        asked: Sequence[tuple[Question, asyncio.Future[Answer]]],
+        work: Work[Question, Answer],
+        begun_at: float,
+    ) -> None:
+        answers = await _answers([one for one, _ in asked], work)
+        taken = asyncio.get_running_loop().time() - begun_at
+        apart = min(max(taken / self._share, self._least_apart), self._most_apart)
+        self._due_at = max(self._due_at, begun_at + apart)
+        for (_, future), answer in zip(asked, answers, strict=True):
+            if future.done():  # who asked has gone
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
 
 async def _answers(

@@ -14,8 +14,9 @@ from serving.services.rounds import Rounds
 class Clerk:
     """Answers with the square; notes its rounds."""
 
-    def __init__(self, *, fails_on: int | None = None) -> None:
+    def __init__(self, *, fails_on: int | None = None, seconds: float = 0.0) -> None:
         self.rounds: list[list[int]] = []
+        self.seconds = seconds
         self._fails_on = fails_on
 
     async def answer(self, questions: Sequence[int]) -> list[int | Exception]:
@@ -23,6 +24,8 @@ class Clerk:
         self.rounds.append(list(questions))
         if self._fails_on in questions:
             raise RuntimeError("the clerk fell over")
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
         return [one * one if one >= 0 else ValueError(f"{one} is below 0") for one in questions]
 
 
@@ -47,23 +50,42 @@ def test_a_round_has_a_longest_length() -> None:
     assert clerk.rounds == [[0, 1], [2, 3], [4]]
 
 
+async def ask_later(rounds: Rounds[int, int], clerk: Clerk, question: int, *, seconds: float = 0.0) -> int:
+    for _ in range(5):
+        await asyncio.sleep(seconds / 5)
+    return await rounds.ask(question, clerk.answer)
+
+
 def test_a_round_waits_for_company_unless_it_is_the_first_or_full() -> None:
     clerk = Clerk()
 
     async def run() -> list[int]:
-        rounds: Rounds[int, int] = Rounds(at_most=3, seconds_apart=0.02)
+        rounds: Rounds[int, int] = Rounds(at_most=3, seconds_apart=(0.02, 0.02))
         first = await rounds.ask(1, clerk.answer)
-        second = await asyncio.gather(rounds.ask(2, clerk.answer), _later(rounds, 3))
+        second = await asyncio.gather(rounds.ask(2, clerk.answer), ask_later(rounds, clerk, 3))
         full = await asyncio.gather(*[rounds.ask(one, clerk.answer) for one in (4, 5, 6)])
         return [first, *second, *full]
 
-    async def _later(rounds: Rounds[int, int], question: int) -> int:
-        for _ in range(5):
-            await asyncio.sleep(0)
-        return await rounds.ask(question, clerk.answer)
-
     assert asyncio.run(run()) == [1, 4, 9, 16, 25, 36]
     assert clerk.rounds == [[1], [2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("seconds_of_round", "rounds_of_two"), [(0.0, [[2], [3]]), (0.4, [[2, 3]])], ids=["quick", "slow"]
+)
+def test_after_a_slow_round_the_next_one_waits_longer(
+    seconds_of_round: float, rounds_of_two: list[list[int]]
+) -> None:
+    clerk = Clerk(seconds=seconds_of_round)
+
+    async def run() -> None:
+        rounds: Rounds[int, int] = Rounds(seconds_apart=(0.0, 10.0), share=0.5)
+        await rounds.ask(1, clerk.answer)
+        clerk.seconds = 0.0
+        await asyncio.gather(rounds.ask(2, clerk.answer), ask_later(rounds, clerk, 3, seconds=0.05))
+
+    asyncio.run(run())
+    assert clerk.rounds == [[1], *rounds_of_two]
 
 
 def test_an_error_is_the_answer_to_one_question_alone() -> None:
