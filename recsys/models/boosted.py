@@ -30,7 +30,7 @@ from recsys.models.blend import Component, Components, MakeScorer
 from recsys.models.calibration import GroupCalibration, Pairs, expit, fit_group_calibration, move_levels
 from recsys.models.features_read import FeatureReader
 from recsys.models.log_linear import Candidates, LogLinear, fit_log_linear
-from recsys.models.trees import Trees
+from recsys.models.trees import MOST_LEAVES, Trees
 
 _MIN_CAME_TRUE = 50
 _CLIENTS_AT_ONCE = 500
@@ -49,7 +49,7 @@ class BoostedParams(RunConfig):
         max_trees: Trees at most; 0 = the log-linear start alone.
         patience: Trees without a gain on the later window after which no more are grown.
         learning_rate: Share of each tree's correction that counts, in (0, 1].
-        n_leaves: Leaves of a tree.
+        n_leaves: Leaves of a tree, 2–9.
         min_in_leaf: Candidates in a leaf at least.
         l2: Ridge penalty of a leaf's value.
         feature_share: Share of the features that a tree may read, in (0, 1].
@@ -68,7 +68,7 @@ class BoostedParams(RunConfig):
     max_trees: int = Field(default=80, ge=0)
     patience: int = Field(default=25, ge=1)
     learning_rate: float = Field(default=0.06, gt=0, le=1)
-    n_leaves: int = Field(default=4, ge=2)
+    n_leaves: int = Field(default=4, ge=2, le=MOST_LEAVES)
     min_in_leaf: int = Field(default=100, ge=1)
     l2: float = Field(default=10.0, ge=0)
     feature_share: float = Field(default=0.5, gt=0, le=1)
@@ -207,10 +207,9 @@ class Boosted(FittedOffers):
         return self._components.explain(clients, client, columns)
 
     def to_arrays(self) -> Arrays:
-        """Components behind their numbers, the start, the calibration, and ``trees`` as text in bytes."""
+        """Components behind their numbers, the start, the calibration, and the trees where there are any."""
         _ = self.offers
         learnt = self._learnt
-        text = "" if learnt.trees is None else learnt.trees.text
         return {
             **self._components.to_arrays(),
             "terms": learnt.start.terms,
@@ -218,7 +217,7 @@ class Boosted(FittedOffers):
             "held_weight": np.array([learnt.start.held_weight]),
             "intercepts": learnt.calibration.intercepts,
             "slopes": learnt.calibration.slopes,
-            "trees": np.frombuffer(text.encode("ascii"), dtype=np.uint8).copy(),
+            **({} if learnt.trees is None else learnt.trees.to_arrays()),
         }
 
     def restore(self, offers: OfferIndex, arrays: FrozenArrays) -> Self:
@@ -237,7 +236,7 @@ class Boosted(FittedOffers):
         self._learnt = _Learnt(
             start,
             GroupCalibration(take_array(arrays, "intercepts", (len(offers),)), slopes),
-            self._trees_of(arrays),
+            Trees.restore(arrays, len(self._reader.names)) if "trees_leaves" in arrays else None,
         )
         self._offers = offers
         return self
@@ -249,8 +248,8 @@ class Boosted(FittedOffers):
         held = np.repeat(np.arange(len(clients)), np.diff(clients.indptr)), clients.columns
         raw[held] += learnt.start.held_weight
         if learnt.trees is not None and len(clients):
-            rows = self._reader.all_rows(clients, self.offers, logs)
-            raw += learnt.trees.predict(rows).reshape(raw.shape)
+            rows = self._reader.all_rows(clients, self.offers, logs, learnt.trees.features_read)
+            raw += learnt.trees.narrowed.predict(rows).reshape(raw.shape)
         return learnt.calibration.log_odds(raw)
 
     def _part_of(self, window: PastWindow, offers: OfferIndex, rng: np.random.Generator) -> _Part:
@@ -302,7 +301,7 @@ class Boosted(FittedOffers):
         from recsys.models.growing import grow_trees  # noqa: PLC0415 -- only training needs the library
 
         grown = grow_trees(part.rows_after(start), None, self.params, self._reader, seed, n_trees)
-        return _Stack(start, Trees(grown.text, len(self._reader.names)), grown.importance)
+        return _Stack(start, grown.trees, grown.importance)
 
     def _unseen(self, parts: Sequence[_Part], groups: IntArray, seed: int, n_trees: int) -> Pairs:
         """All candidates, each with the log-odds of a stack that was fitted without its window."""
@@ -340,21 +339,13 @@ class Boosted(FittedOffers):
             "log_loss_start": float(losses[0].sum() / counts.sum()),
             "log_loss_trees": float(losses[1].sum() / counts.sum()),
         }
-        return grown.n_trees if gain > error else 0
+        return len(grown.trees) if gain > error else 0
 
     def _unlearnt(self, n_offers: int) -> _Learnt:
         return _Learnt(
             LogLinear(np.zeros(n_offers), self._prior, 0.0, 0.0, 0.0),
             GroupCalibration(np.zeros(n_offers), np.ones(n_offers)),
         )
-
-    def _trees_of(self, arrays: FrozenArrays) -> Trees | None:
-        content = arrays.get("trees")
-        if content is None or content.dtype != np.uint8 or content.ndim != 1:
-            raise ValueError("array 'trees' of uint8 with one dimension is missing")
-        if not len(content):
-            return None
-        return Trees(content.tobytes().decode("ascii"), len(self._reader.names))
 
 
 def _groups_of(training: TrainingSet) -> IntArray:

@@ -61,36 +61,42 @@ class FeatureReader:
             + [0] * len(self._client)
         )
         self._n_components = n_components
+        self._first_client = n_components + len(self._pair)
         self._aligned: tuple[FeatureBuilder, OfferIndex, IntArray] | None = None
 
-    def all_rows(self, clients: ClientBatch, offers: OfferIndex, logs: FloatArray) -> FloatArray:
+    def all_rows(
+        self, clients: ClientBatch, offers: OfferIndex, logs: FloatArray, asked: IntArray
+    ) -> FloatArray:
         """Rows of every client with every offer, the offers of a client side by side.
 
         Args:
             clients: With states, moments and features.
             offers: The columns.
             logs: Shape (n_components, n_clients, n_offers).
+            asked: Which features, ascending, shape (n_asked,).
 
         Returns:
-            Shape (n_clients × n_offers, n_features), columns contiguous.
+            Shape (n_clients × n_offers, n_asked), columns contiguous.
 
         Raises:
             ValueError: The clients come without features.
         """
-        # one feature after another, as they are made: nothing is turned round
-        cells = np.empty((len(self.names), len(clients), len(offers)))
-        cells[: self._n_components] = logs
         builder, places = self._places(clients, offers)
         is_aligned = builder.offer_ids == offers.offer_ids
-        first = self._n_components + len(self._pair)
+        first_pair, first_client = np.searchsorted(asked, (self._n_components, self._first_client)).tolist()
+        of_pairs = self._pair[asked[first_pair:first_client] - self._n_components]
+        of_client = self._client[asked[first_client:] - self._first_client]
+        # one feature after another, as they are made: nothing is turned round
+        cells = np.empty((len(asked), len(clients), len(offers)))
+        cells[:first_pair] = logs[asked[:first_pair]]
         for client, (state, moment) in enumerate(zip(clients.states, clients.moments, strict=True)):
             found = builder.rows(state, moment)
-            pairs = found.pairs.T[self._pair]
+            pairs = found.pairs.T[of_pairs]
             if not is_aligned:
                 pairs = np.append(pairs, np.full((len(pairs), 1), np.nan), axis=1)[:, places]
-            cells[self._n_components : first, client] = pairs
-            cells[first:, client] = found.client[self._client, None]
-        return cells.reshape(len(self.names), -1).T
+            cells[first_pair:first_client, client] = pairs
+            cells[first_client:, client] = found.client[of_client, None]
+        return cells.reshape(len(asked), -1).T
 
     def rows_of(
         self, clients: ClientBatch, offers: OfferIndex, logs: FloatArray, moments: IntArray, columns: IntArray
@@ -107,7 +113,7 @@ class FeatureReader:
         rows = np.full((len(moments), len(self.names)), np.nan, dtype=np.float32)
         rows[:, : self._n_components] = logs
         builder, places = self._places(clients, offers)
-        first = self._n_components + len(self._pair)
+        first = self._first_client
         bounds = np.searchsorted(moments, np.arange(len(clients) + 1)).tolist()
         for client, (state, moment) in enumerate(zip(clients.states, clients.moments, strict=True)):
             asked = slice(bounds[client], bounds[client + 1])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.models.batch import FloatArray
 from recsys.models.features_read import FeatureReader
+from recsys.models.trees import Trees, trees_of
 
 if TYPE_CHECKING:
     from recsys.models.boosted import BoostedParams
@@ -24,14 +25,12 @@ class Grown:
     """Trees.
 
     Attributes:
-        text: LightGBM's text model.
-        n_trees: How many.
+        trees: The trees.
         later: What they add to the log-odds of the later window, shape (n_later,); empty without one.
         importance: Share of each feature in the gain, the largest first.
     """
 
-    text: str
-    n_trees: int
+    trees: Trees
     later: FloatArray
     importance: tuple[tuple[str, float], ...]
 
@@ -96,8 +95,7 @@ def grow_trees(
     shares = gains / max(float(gains.sum()), 1e-12)
     order = np.argsort(-shares, kind="stable")
     return Grown(
-        text=booster.model_to_string(num_iteration=n_best),
-        n_trees=n_best,
+        trees=trees_of(booster.dump_model(num_iteration=n_best)["tree_info"]),
         later=np.zeros(0)
         if later is None
         else np.asarray(booster.predict(later[0], raw_score=True, num_iteration=n_best)),

@@ -124,14 +124,14 @@ def test_an_offer_without_a_group_has_the_line_of_the_whole() -> None:
     assert (found.slopes > 0).all()
 
 
-def _grown(rows: np.ndarray, outcomes: np.ndarray) -> tuple[FeatureReader, str]:
+def _grown(rows: np.ndarray, outcomes: np.ndarray) -> tuple[FeatureReader, Trees]:
     reader = FeatureReader(1)
     wide = np.full((len(rows), len(reader.names)), np.nan, dtype=np.float32)
     wide[:, [0, reader.names.index("price_minor")]] = rows
     params = make_scorer("boosted").params
     learnt = wide, outcomes, np.full(len(rows), -3.0), np.ones(len(rows))
     grown = grow_trees(learnt, None, params, reader, 1, 40)
-    return reader, grown.text
+    return reader, grown.trees
 
 
 def test_a_higher_price_never_raises_the_probability() -> None:
@@ -139,36 +139,25 @@ def test_a_higher_price_never_raises_the_probability() -> None:
     rows = np.stack([rng.normal(0, 1, N), rng.integers(1, 50, N)], axis=1)
     # dearer offers are wanted more here, which trees must not learn
     outcomes = (rng.random(N) < expit(-3 + rows[:, 0] + rows[:, 1] / 25)).astype(np.float64)
-    reader, text = _grown(rows, outcomes)
+    reader, trees = _grown(rows, outcomes)
     asked = np.full((50, len(reader.names)), np.nan)
     asked[:, 0], asked[:, reader.names.index("price_minor")] = 0.5, np.arange(50)
-    assert (np.diff(Trees(text, len(reader.names)).predict(asked)) <= 0).all()
+    assert (np.diff(trees.predict(asked)) <= 0).all()
     asked[:, 0], asked[:, reader.names.index("price_minor")] = np.linspace(-2, 2, 50), 10
-    assert np.ptp(Trees(text, len(reader.names)).predict(asked)) > 0.5
+    assert np.ptp(trees.predict(asked)) > 0.5
 
 
 def test_trees_are_the_same_from_the_same_seed() -> None:
     rng = np.random.default_rng(4)
     rows = np.stack([rng.normal(0, 1, N), rng.integers(1, 50, N)], axis=1)
     outcomes = (rng.random(N) < expit(-3 + rows[:, 0])).astype(np.float64)
-    assert _grown(rows, outcomes)[1] == _grown(rows, outcomes)[1]
+    first, second = (_grown(rows, outcomes)[1].to_arrays() for _ in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_trees_of_other_features_and_broken_text_are_refused() -> None:
-    rng = np.random.default_rng(4)
-    rows = np.stack([rng.normal(0, 1, N), rng.integers(1, 50, N)], axis=1)
-    reader, text = _grown(rows, (rng.random(N) < 0.1).astype(np.float64))
-    with pytest.raises(ValueError, match="features"):
-        Trees(text, len(reader.names) + 1)
-    with pytest.raises(ValueError, match="LightGBM"):
-        Trees("tree", 3)
-    with pytest.raises(ValueError, match="columns"):
-        Trees(text, len(reader.names)).predict(np.zeros((2, 3)))
-
-
-def test_scoring_loads_the_library_without_its_package() -> None:
+def test_scoring_needs_no_library_of_trees() -> None:
     code = (
-        "import sys, numpy as np; from recsys.models.trees import _library; _library();"
+        "import sys, recsys.models.boosted;"
         "unread = ('lightgbm', 'sklearn', 'pandas', 'implicit', 'lightfm');"
         "print([name for name in unread if name in sys.modules])"
     )
