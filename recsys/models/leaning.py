@@ -99,13 +99,15 @@ class Leaning(FittedOffers):
     def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
         """Holdings of a category that the client leans to, often held together; then what popularity says."""
         self.check_batch(clients)
-        one, held = clients.take([client]), clients.columns_of(client)
-        leanings = self._leanings(one, self._popularity.score(one))[0, columns]
-        category_of = self._category_of
-        is_alike = (category_of[held][:, None] == category_of[columns]) & (category_of[columns] > 0)
-        together = self._together[np.ix_(held, columns)]
-        holdings = strongest_holdings(self.offers, held, together * is_alike * (leanings > 1.0), together)
         plain = self._popularity.explain(clients, client, columns)
+        held, wanted = clients.columns_of(client), self._category_of[columns]
+        is_alike = (self._category_of[held][:, None] == wanted) & (wanted > 0)
+        if not is_alike.any():
+            return plain
+        counts = np.bincount(self._category_of[held], minlength=self._shares_by_category.shape[1])
+        is_leant_to = self._factors(counts, self._popularity.rates_of(clients, client))[wanted] > 1.0
+        together = self._together[held[:, None], columns]
+        holdings = strongest_holdings(self.offers, held, together * (is_alike & is_leant_to), together)
         return [(*mine, *others) for mine, others in zip(holdings, plain, strict=True)]
 
     def to_arrays(self) -> Arrays:
@@ -135,14 +137,23 @@ class Leaning(FittedOffers):
         rows = np.repeat(np.arange(n_clients), np.diff(clients.indptr))
         places = rows * n_categories + self._category_of[clients.columns]
         held = np.bincount(places, minlength=n_clients * n_categories).reshape(n_clients, n_categories)
-        expected = rates @ self._shares_by_category
-        n_held = held[:, 1:].sum(axis=1, keepdims=True) + _PSEUDO_HOLDINGS
-        expected *= n_held / (expected.sum(axis=1, keepdims=True) + _PSEUDO_HOLDINGS)
-        pseudo = self.params.pseudo_held
-        factors = (held + pseudo) / (expected + pseudo)
-        factors[:, 0] = 1.0
-        found: FloatArray = factors[:, self._category_of]
+        found: FloatArray = self._factors(held, rates)[:, self._category_of]
         return found
+
+    def _factors(self, held: IntArray, rates: FloatArray) -> FloatArray:
+        """How much more of each category than expected is held, shape (…, 1 + n_categories).
+
+        Args:
+            held: Number of holdings of each category, of none first, shape (…, 1 + n_categories).
+            rates: Shape (…, n_offers).
+        """
+        expected = rates @ self._shares_by_category
+        n_held = held[..., 1:].sum(axis=-1, keepdims=True) + _PSEUDO_HOLDINGS
+        expected *= n_held / (expected.sum(axis=-1, keepdims=True) + _PSEUDO_HOLDINGS)
+        pseudo = self.params.pseudo_held
+        factors: FloatArray = (held + pseudo) / (expected + pseudo)
+        factors[..., 0] = 1.0
+        return factors
 
     def _keep(self, category_of: IntArray, shares: FloatArray) -> None:
         """Keep the number of each offer's category, 0 = none, and what its rates are multiplied by."""

@@ -96,9 +96,13 @@ class Popularity(FittedOffers):
         self.check_batch(clients)
         scores = np.empty((len(clients), len(self._shares)))
         for client in range(len(clients)):
-            rows = self._rows_of(clients, client)
-            scores[client] = self._shares * self._lifts[rows].prod(axis=0) if rows else self._shares
+            scores[client] = self.rates_of(clients, client)
         return scores
+
+    def rates_of(self, clients: ClientBatch, client: int) -> FloatArray:
+        """The scores of one client (a row of the batch), shape (n_offers,); not to be changed."""
+        rows = self._rows_of(clients, client)
+        return self._shares * self._lifts[rows].prod(axis=0) if rows else self._shares
 
     def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
         """The trait with the largest lift of those clearly above chance, then whether all demand it."""
