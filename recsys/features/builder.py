@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.state import present
-from recsys.domain import ClientState, Offer
+from recsys.domain import ClientState, Offer, Profile
 from recsys.features.client import ClientFamily, client_features, recent_activity
 from recsys.features.lifecycle import StageThresholds
 from recsys.features.offer import OFFER_FEATURES, OfferFamily
@@ -66,6 +66,11 @@ class FeatureBuilder:
         self._template = np.concatenate([self._offers.template.reshape(-1), self._pair.template])
         self.offer_ids = tuple(self._offers.positions)
         self.spec = spec_of(need_groups)
+        self._staff_line = None if population is None else population.staff_line
+
+    def profile_of(self, state: ClientState) -> Profile | None:
+        """The client's profile, its staff guessed where it is unknown; see `StaffLine`."""
+        return state.profile if self._staff_line is None else self._staff_line.profile_of(state)
 
     def client_row(self, state: ClientState, now: datetime) -> FloatArray:
         """The client's own numbers, shape (n_client_features,); NaN = unknown.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from recsys.domain import ClientState, Offer, Profile, Size
 from recsys.features.drift import Reference
+from recsys.features.staff import StaffLine, fit_staff_line
 
 FloatArray = NDArray[np.float64]
 
@@ -27,6 +28,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _TREND_DAYS = (30, 90)
 _REFERENCE = "reference_"
+_STAFF_LINE = "staff_line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Population:
         segments: Names of the segments with enough companies: ``size|industry``, ``size|`` and, for
             everybody, ``|``.
         segment_shares: Share of a segment's clients that hold each offer, shape (n_segments, n_offers).
+        staff_line: How staff follows from SIM cards; None = it does not, or nobody looked.
         reference: How features and scores were distributed, to tell later what has changed; None in a
             bundle that nobody counted them for.
     """
@@ -53,13 +56,16 @@ class Population:
     recent_shares: FloatArray
     segments: tuple[str, ...]
     segment_shares: FloatArray
+    staff_line: StaffLine | None = None
     reference: Reference | None = None
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Everything but the offers' ids as plain arrays."""
         reference = {} if self.reference is None else self.reference.to_arrays()
+        line = {} if self.staff_line is None else {_STAFF_LINE: np.array(self.staff_line)}
         return {
             **{f"{_REFERENCE}{name}": array for name, array in reference.items()},
+            **line,
             "as_of": np.array([(self.as_of - _EPOCH) // _MICROSECOND], dtype=np.int64),
             "need_groups": _texts(self.need_groups),
             "holder_shares": self.holder_shares,
@@ -94,6 +100,7 @@ class Population:
             need_groups=tuple(arrays["need_groups"].tolist()),
             segments=segments,
             reference=Reference.restore(reference) if reference else None,
+            staff_line=_line_of(arrays),
             **found,
         )
 
@@ -139,6 +146,7 @@ def fit_population(states: Sequence[ClientState], offers: Sequence[Offer], as_of
         recent_shares=np.array(n_recent).reshape(len(_TREND_DAYS), len(offers)) / max(len(states), 1),
         segments=tuple(segments),
         segment_shares=np.array(shares).reshape(len(segments), len(offers)),
+        staff_line=fit_staff_line(states),
     )
 
 
@@ -170,6 +178,15 @@ def _shares(arrays: Mapping[str, NDArray[np.generic]], name: str, shape: tuple[i
     if not ((shares >= 0) & (shares <= 1)).all():
         raise ValueError(f"population array {name!r} holds values that are no shares")
     return shares
+
+
+def _line_of(arrays: Mapping[str, NDArray[np.generic]]) -> StaffLine | None:
+    line = arrays.get(_STAFF_LINE)
+    if line is None:
+        return None
+    if line.dtype != np.float64 or line.shape != (len(StaffLine._fields),) or not np.isfinite(line).all():
+        raise ValueError(f"population array {_STAFF_LINE!r} must be two finite float64")
+    return StaffLine(*line.tolist())
 
 
 def _texts(texts: Sequence[str]) -> NDArray[np.generic]:

@@ -118,7 +118,8 @@ class ClientBatch:
             states: The clients.
             offers: The columns.
             moments: When they are looked at, aware: one for all or one for each; None = nobody knows.
-            features: Reads their states as numbers, for models that ask for it.
+            features: Reads their states as numbers, for models that ask for it, and guesses staff where it is
+                unknown; without it unknown stays unknown.
         """
         known = offers.columns
         columns: list[int] = []
@@ -134,13 +135,14 @@ class ClientBatch:
             if now is not None:
                 ages += [(now - held[column].connected_at) / _DAY for column in found]
             indptr.append(len(columns))
+        profiles = [state.profile if features is None else features.profile_of(state) for state in states]
         return cls(
             indptr=np.array(indptr, dtype=np.int64),
             columns=np.array(columns, dtype=np.int64),
-            traits=tuple([traits_of(state.profile) for state in states]),
+            traits=tuple([traits_of(profile) for profile in profiles]),
             n_offers=len(offers),
             ages=np.maximum(ages, 0.0) if moments else np.zeros(len(columns)),
-            figures=np.array([figures_of(state.profile) for state in states], dtype=np.float64).reshape(
+            figures=np.array([figures_of(profile) for profile in profiles], dtype=np.float64).reshape(
                 -1, N_FIGURES
             ),
             states=tuple(states),

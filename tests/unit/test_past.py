@@ -144,6 +144,22 @@ def test_lists_are_sampled_and_what_was_accepted_is_kept() -> None:
     assert n_negative == pytest.approx(900 * rate, abs=3 * (900 * rate) ** 0.5)
 
 
+def test_what_is_kept_of_a_list_stands_at_the_moment_of_the_whole_list() -> None:
+    """Else the slots above what was accepted would be seen already, and that would tell the outcome."""
+    events = []
+    for number in range(200):
+        client, day = f"c{number}", 20 + number / 200
+        for slot, offer in ((1, "pbx"), (2, "sms")):
+            seen = _event("impression", day + slot / 10_000, client, offer)
+            events.append({**seen, "decision_id": f"d-{client}", "slot": slot})
+        events.append(_event("activation", day + 5, client, "sms"))
+    plan = PastPlan(n_windows=3, min_accepted=1, max_moments=100)
+    (window,) = past_windows(_dataset(events, 201), AS_OF, 30, plan, np.random.default_rng(0))
+    assert window.outcomes.sum() == 200
+    assert len(window) < 400
+    assert all(not state.history.activity.hours for state in window.clients.states)
+
+
 def test_enough_is_enough() -> None:
     plan = PastPlan(n_windows=3, min_accepted=1, enough_accepted=30)
     assert len(past_windows(_busy(101), AS_OF, 30, plan, np.random.default_rng(0))) == 2

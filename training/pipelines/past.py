@@ -143,7 +143,10 @@ def past_windows(
     n_moments = seen.select(pl.struct(_MOMENT).n_unique()).item()
     rate = min(1.0, plan.max_moments / n_moments)
     parts = (
-        (start, _thinned(seen.filter(pl.col("at") > start, pl.col("at") <= start + length), rate, rng))
+        (
+            start,
+            _thinned(_decided(seen.filter(pl.col("at") > start, pl.col("at") <= start + length)), rate, rng),
+        )
         for start in starts
     )
     return tuple(_windows(known, ((start, part) for start, part in parts if len(part)), rate))
@@ -188,6 +191,15 @@ def _openings(seen: pl.DataFrame, horizon: timedelta) -> pl.DataFrame:
     return pl.concat(found).sort("place").drop("place")
 
 
+def _decided(part: pl.DataFrame) -> pl.DataFrame:
+    """Each list at the moment when it was decided.
+
+    Of whole lists only: what is left of a thinned one was accepted, and its moment, were it that of the slot
+    accepted, would come after the slots above it, whose impressions would then tell the outcome.
+    """
+    return part.with_columns(decided_at().alias("at"))
+
+
 def _thinned(part: pl.DataFrame, rate: float, rng: np.random.Generator) -> pl.DataFrame:
     """Lists at that rate, and everything that was accepted."""
     lists = part.select(_MOMENT).unique(maintain_order=True)
@@ -203,7 +215,6 @@ def _windows(
         training = frozen_training(known, start)
         columns = training.offers.columns
         part = part.filter(pl.col("offer_id").is_in(list(columns)))  # noqa: PLW2901
-        part = part.with_columns(decided_at().alias("at"))  # noqa: PLW2901
         moments = part.select("client_id", "at").unique().sort("at", "client_id").with_row_index("row")
         rows = part.join(moments, on=["client_id", "at"]).sort("row", "slot", "offer_id")
         yield PastWindow(
