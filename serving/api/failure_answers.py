@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+_SCHEMAS = "#/components/schemas/"
+FAILURE_REF = f"{_SCHEMAS}FailureAnswer"
+
 
 class FailureDetails(BaseModel):
     """What went wrong."""
@@ -35,4 +38,17 @@ def failure_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
         503: "the database did not answer; try again after Retry-After seconds",
     }
     every = sorted({401, 429, 503, *statuses})
-    return {status: {"model": FailureAnswer, "description": about[status]} for status in every}
+    # Given as `model`, each of the some 300 would become a validator of its own whenever an app is made.
+    return {
+        status: {
+            "description": about[status],
+            "content": {"application/json": {"schema": {"$ref": FAILURE_REF}}},
+        }
+        for status in every
+    }
+
+
+def failure_schemas() -> dict[str, Any]:
+    """The schemas that documented failures refer to, by name."""
+    schema = FailureAnswer.model_json_schema(ref_template=f"{_SCHEMAS}{{model}}")
+    return {**schema.pop("$defs"), FailureAnswer.__name__: schema}

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from serving.api.examples import ANSWERS, FAILURES, OTHER_ANSWERS, PARAMETERS, QUESTIONS
+from serving.api.failure_answers import FAILURE_REF, failure_schemas
 
 _JSON = "application/json"
 _BEARER = {
@@ -17,7 +18,6 @@ _BEARER = {
 }
 _RETRY_AFTER = {"description": "seconds to wait before the next try", "schema": {"type": "integer"}}
 _MAY_RETRY = ("429", "503")
-_FAILURE = "#/components/schemas/FailureAnswer"
 
 
 def name_of(route: APIRoute) -> str:
@@ -54,21 +54,19 @@ def _complete(document: dict[str, Any]) -> None:
             operation["summary"] = operation["description"].splitlines()[0].rstrip(".")
             _correct_failures(operation["responses"])
             _add_examples(operation)
+    schemas = document["components"].setdefault("schemas", {}) | failure_schemas()
     for unused in ("HTTPValidationError", "ValidationError"):
-        document["components"].get("schemas", {}).pop(unused, None)
+        schemas.pop(unused, None)
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
 
 
 def _correct_failures(responses: dict[str, Any]) -> None:
-    """Every failure is JSON of one shape, whatever FastAPI documents for wrong parameters or other types."""
-    for response in responses.values():
-        for kind, media in list(response.get("content", {}).items()):
-            if kind != _JSON and media.get("schema", {}).get("$ref") == _FAILURE:
-                response["content"] = {_JSON: media}
+    """Every failure is JSON of one shape, whatever FastAPI documents for wrong parameters."""
     schema = responses.get("422", {}).get("content", {}).get(_JSON, {}).get("schema", {})
     if schema.get("$ref", "").endswith("/HTTPValidationError"):
         responses["422"] = {
             "description": "a parameter has a wrong value; details.fields names it",
-            "content": {_JSON: {"schema": {"$ref": _FAILURE}}},
+            "content": {_JSON: {"schema": {"$ref": FAILURE_REF}}},
         }
 
 
@@ -96,4 +94,4 @@ def _json_of(body: dict[str, Any]) -> dict[str, Any]:
 
 def _is_failure(response: dict[str, Any]) -> bool:
     content = response.get("content", {}).get(_JSON, {})
-    return bool(content.get("schema", {}).get("$ref") == _FAILURE)
+    return bool(content.get("schema", {}).get("$ref") == FAILURE_REF)

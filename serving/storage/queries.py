@@ -69,6 +69,18 @@ class Queries:
         self.has_row_locks = not database.is_embedded
 
 
+# Statements depend on the kind of database alone: who opens one again need not compile them again.
+_BUILT: dict[str, Queries] = {}
+
+
+def queries_of(database: Database) -> Queries:
+    """The statements of a kind of database, which all stores of this process share."""
+    kind = database.dialect.name
+    if kind not in _BUILT:
+        _BUILT[kind] = Queries(database)
+    return _BUILT[kind]
+
+
 class StateQueries:
     """Clients' states."""
 

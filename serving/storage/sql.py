@@ -38,7 +38,7 @@ from serving.storage.accounts import SqlAccounts
 from serving.storage.bundles import SqlBundles
 from serving.storage.dialects import REFUSALS, Cursor, Database, TransientError, open_database, refusal
 from serving.storage.lately import Lately
-from serving.storage.queries import Queries
+from serving.storage.queries import queries_of
 from serving.storage.schema import CONTRACT, DECISIONS, SCHEMA_REVISION
 from serving.storage.statements import Statement
 from serving.storage.upkeep import SqlUpkeep
@@ -64,7 +64,7 @@ class SqlStore(SqlAccounts, SqlBundles, SqlUpkeep):
 
     def __init__(self, database_url: str) -> None:
         self._database: Database = open_database(database_url)
-        self._queries = Queries(self._database)
+        self._queries = queries_of(self._database)
         self._write_gate = Lock() if self._database.is_embedded else nullcontext()
         self._own = local()
         # A thread's connection goes back when the thread ends: its local values hold it alone.
