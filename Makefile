@@ -39,7 +39,7 @@ $(RUN_DIR)/.loaded: | $(RUN_DIR)/data
 	@touch $@
 
 test: $(READY) browser ## the whole test suite
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \

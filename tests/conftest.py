@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from scipy import sparse
+
+from recsys.data import documents
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(os.environ.get("RECSYS_REFERENCE", ROOT.parent / "shared"))
@@ -28,9 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs data that is not on this machine, and the long runs."""
+    """Leave out what needs data or programs that are not on this machine, and the long runs."""
     if not (REFERENCE / "data").is_dir():
         _deselect(config, items, "reference", f"no public data at {REFERENCE} (RECSYS_REFERENCE)")
+    if shutil.which("systemd-analyze") is None:
+        _deselect(config, items, "systemd", "no systemd-analyze here; on Debian it comes with systemd")
     if "soak" not in (config.getoption("-m") or ""):
         _deselect(config, items, "soak", "long runs: make soak")
 
@@ -61,6 +67,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{n_tests} tests left out: {why}", yellow=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _each_text_is_parsed_once() -> Iterator[None]:
+    """Reading the demo's documents takes seconds, and hundreds of tests do; a parsed one is only read."""
+
+    @lru_cache(maxsize=64)
+    def parse(text: str) -> Any:
+        return build().load(text)
+
+    class Parser:
+        load = staticmethod(parse)
+
+    build = documents._parser
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "_parser", Parser)
+        yield
+
+
 @pytest.fixture(scope="session")
 def root_dir() -> Path:
     """The project's folder."""
@@ -71,6 +94,27 @@ def root_dir() -> Path:
 def reference_dir() -> Path:
     """Folder of the public data and the published vectors."""
     return REFERENCE
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file to copy: migrating takes ten times as long."""
+    from serving.storage.migrate import migrate  # noqa: PLC0415 -- most tests need no database
+
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def new_sqlite(sqlite_template: Path) -> Callable[[Path], str]:
+    """Puts a migrated database without rows at a path, and gives its address."""
+
+    def create(path: Path) -> str:
+        shutil.copyfile(sqlite_template, path)
+        return f"sqlite:///{path}"
+
+    return create
 
 
 @pytest.fixture(scope="session")

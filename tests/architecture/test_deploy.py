@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,7 +142,7 @@ def test_every_figure_is_documented(root_dir: Path) -> None:
         assert all(f"`{label}`" in row for label in metric.labels), name
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+@pytest.mark.systemd
 def test_systemd_understands_the_unit(deploy: Path, tmp_path: Path) -> None:
     # the programs that it names are not installed where this is tested
     text = (deploy / "recsys.service").read_text().replace("/opt/recsys/venv/bin/recsys-serve", "/bin/true")

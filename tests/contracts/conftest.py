@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,14 +38,6 @@ def postgresql_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated file to copy."""
-    path = tmp_path_factory.mktemp("template") / "template.db"
-    migrate(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(scope="session")
 def postgresql_migrated(postgresql_url: str) -> str:
     """The address of a migrated database, which tests use one after the other."""
     migrate(postgresql_url)
@@ -54,14 +45,14 @@ def postgresql_migrated(postgresql_url: str) -> str:
 
 
 @pytest.fixture
-def migrated_database(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], str]:
+def migrated_database(
+    tmp_path: Path, new_sqlite: Callable[[Path], str], request: pytest.FixtureRequest
+) -> Callable[[str], str]:
     """Gives the address of a database of a backend with its tables, without rows."""
 
     def create(backend: str) -> str:
         if backend == "sqlite":
-            path = tmp_path / f"{uuid4().hex}.db"
-            shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
-            return f"sqlite:///{path}"
+            return new_sqlite(tmp_path / f"{uuid4().hex}.db")
         url: str = request.getfixturevalue("postgresql_migrated")
         with psycopg.connect(url) as connection:
             for table in METADATA.sorted_tables:

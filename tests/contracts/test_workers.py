@@ -18,7 +18,7 @@ from serving.settings import Settings
 from serving.storage.sql import SqlStore
 
 T0 = datetime(2025, 1, 1, tzinfo=UTC)
-SECONDS_TO_GIVE_UP = 10
+SECONDS_TO_GIVE_UP = 60
 
 
 @asynccontextmanager

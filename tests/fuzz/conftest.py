@@ -25,6 +25,7 @@ from serving.app import create_app
 from serving.orders import PolicyVersion
 from serving.ports import LogDecisions, LoggedDecision, Role, Store
 from serving.security.keys import new_key
+from serving.services import commit_queue
 from serving.settings import Settings
 from serving.storage.migrate import migrate
 from serving.storage.sql import SqlStore
@@ -165,15 +166,20 @@ def shown_decision() -> LoggedDecision:
 
 
 @pytest.fixture
-def operator(bundles: Path, tmp_path: Path) -> Iterator[tuple[FastAPI, str]]:
-    """The app over a filled SQLite store, and the key of an administrator."""
+def operator(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FastAPI, str]]:
+    """The app over a filled SQLite store, and the key of an administrator.
+
+    It waits long: what is asked is whether an answer is right, on however busy a machine.
+    """
+    monkeypatch.setattr(commit_queue, "_SECONDS_TO_COMMIT", 600.0)
     url = f"sqlite:///{tmp_path / 'operator.db'}"
     migrate(url)
     store = SqlStore(url)
     fill(store)
     key, record = new_key(Role.ADMIN, NOW)
     store.add_key(record)
-    app = create_app(Settings(bundles_dir=bundles), store, StandingClock())
+    settings = Settings(bundles_dir=bundles, request_seconds=600, body_seconds=600)
+    app = create_app(settings, store, StandingClock())
     # A bundle's version is made of its content: the examples name the one that is there.
     [version] = [path.name for path in bundles.iterdir()]
     document = orjson.dumps(app.openapi()).decode().replace(PARAMETERS["bundle_version"], version)

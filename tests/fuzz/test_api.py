@@ -74,6 +74,7 @@ def run(app: FastAPI, key: str, n_examples: int, n_scenarios: int, skipped: tupl
             "seed": 1,
             "headers": {"Authorization": f"Bearer {key}"},
             "continue-on-failure": True,
+            "request-timeout": 600,  # whether an answer comes is asked here, not how soon
             "generation": {"max-examples": n_examples, "deterministic": True, "database": "none"},
             "checks": {
                 "positive_data_acceptance": {"expected-statuses": MEANT},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import Result
@@ -24,10 +24,11 @@ PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    url = f"sqlite:///{tmp_path / 'recsys.db'}"
+def store(
+    tmp_path: Path, new_sqlite: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SqlStore]:
+    url = new_sqlite(tmp_path / "recsys.db")
     monkeypatch.setenv("RECSYS_DATABASE_URL", url)
-    run("migrate")
     store = SqlStore(url)
     yield store
     store.close()

@@ -35,7 +35,6 @@ from serving.services.commit_queue import CommitQueue
 from serving.services.scoring import Scoring
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
-from serving.storage.migrate import migrate
 from serving.storage.sql import SqlStore
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -175,12 +174,6 @@ def save_small_bundle(folder: Path, offer_ids: tuple[str, ...] = OFFER_IDS) -> P
     return save_bundle(recommender, provenance, folder)
 
 
-def open_sqlite(folder: Path) -> Store:
-    url = f"sqlite:///{folder / 'api.db'}"
-    migrate(url)
-    return SqlStore(url)
-
-
 @contextmanager
 def serving(store: Store, bundles: Path | None, role: Role | None = Role.PORTAL) -> Iterator[Portal]:
     clock = MovingClock()
@@ -210,8 +203,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store: Store = MemoryStore() if request.param == "memory" else open_sqlite(tmp_path)
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, new_sqlite: Callable[[Path], str]
+) -> Iterator[Store]:
+    is_kept = request.param == "sqlite"
+    store: Store = SqlStore(new_sqlite(tmp_path / "api.db")) if is_kept else MemoryStore()
     fill(store)
     yield store
     store.close()
@@ -223,11 +219,49 @@ def portal(store: Store, bundles: Path) -> Iterator[Portal]:
         yield portal
 
 
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def steady(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    new_sqlite: Callable[[Path], str],
+    bundles: Path,
+) -> Iterator[Portal]:
+    """One service for every question that is refused and therefore changes nothing."""
+    file = tmp_path_factory.mktemp("steady") / "api.db"
+    store: Store = SqlStore(new_sqlite(file)) if request.param == "sqlite" else MemoryStore()
+    fill(store)
+    with serving(store, bundles) as portal:
+        yield portal
+    store.close()
+
+
 @pytest.fixture
 def memory() -> MemoryStore:
     store = MemoryStore()
     fill(store)
     return store
+
+
+@pytest.fixture(scope="module")
+def strangers_store() -> MemoryStore:
+    """What nobody may change who is turned away."""
+    store = MemoryStore()
+    fill(store)
+    return store
+
+
+@pytest.fixture(scope="module")
+def stranger(strangers_store: MemoryStore) -> Iterator[Portal]:
+    """Somebody without a key."""
+    with serving(strangers_store, None, role=None) as portal:
+        yield portal
+
+
+@pytest.fixture(scope="module")
+def analyst(strangers_store: MemoryStore) -> Iterator[Portal]:
+    """Somebody whose key may read alone."""
+    with serving(strangers_store, None, Role.ANALYST) as portal:
+        yield portal
 
 
 def failure(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -381,9 +415,9 @@ def test_decisions_are_logged_with_candidates_and_refusals(portal: Portal, store
     ("k", "bound"),
     [(0, "greater than or equal to 1"), (-1, "equal to 1"), (10_000, "1 to 10"), (11, "1 to 10")],
 )
-def test_k_out_of_bounds_names_the_bound(portal: Portal, k: int, bound: str) -> None:
+def test_k_out_of_bounds_names_the_bound(steady: Portal, k: int, bound: str) -> None:
     body = {"client_id": "c-1", "placements": [{"placement_id": "home", "k": k}]}
-    error = failure(portal.ask("POST", "/v1/recommendations", json=body), 422, "invalid_request")
+    error = failure(steady.ask("POST", "/v1/recommendations", json=body), 422, "invalid_request")
     assert bound in error["message"]
     assert [fault["field"] for fault in error["details"]["fields"]] == ["placements.0.k"]
     assert "more)" not in error["message"]
@@ -428,8 +462,8 @@ def test_a_placement_stands_once(portal: Portal) -> None:
         ("PUT", "/v1/clients/c-1"),
     ],
 )
-def test_malformed_json_is_400(portal: Portal, method: str, url: str, content: bytes) -> None:
-    response = portal.ask(method, url, content=content, headers={"content-type": "application/json"})
+def test_malformed_json_is_400(steady: Portal, method: str, url: str, content: bytes) -> None:
+    response = steady.ask(method, url, content=content, headers={"content-type": "application/json"})
     failure(response, 400, "malformed_json")
 
 
@@ -450,10 +484,10 @@ def test_malformed_json_is_400(portal: Portal, method: str, url: str, content: b
     ],
 )
 def test_a_wrong_field_is_422_and_named_by_its_path(
-    portal: Portal, change: dict[str, Any], field: str
+    steady: Portal, change: dict[str, Any], field: str
 ) -> None:
     body = {"client_id": "c-1", "placements": [{"placement_id": "home"}], **change}
-    error = failure(portal.ask("POST", "/v1/recommendations", json=body), 422, "invalid_request")
+    error = failure(steady.ask("POST", "/v1/recommendations", json=body), 422, "invalid_request")
     assert error["details"]["fields"][0]["field"].startswith(field)
 
 
@@ -503,7 +537,7 @@ def test_another_method_and_another_path_have_the_same_shape(portal: Portal) -> 
     ],
 )
 def test_without_a_valid_key_nothing_is_answered(
-    memory: MemoryStore, method: str, url: str, headers: dict[str, str]
+    stranger: Portal, strangers_store: MemoryStore, method: str, url: str, headers: dict[str, str]
 ) -> None:
     body = {
         "/v1/recommendations": {"client_id": "c-1", "placements": [{"placement_id": "home"}]},
@@ -511,13 +545,11 @@ def test_without_a_valid_key_nothing_is_answered(
         "/v1/holdings": {"holdings": [holding()]},
         "/v1/client-months": {"months": [month()]},
     }.get(url, {})
-    with serving(memory, None, role=None) as stranger:
-        sent = None if method == "GET" else body
-        response = stranger.ask(method, url, json=sent, headers=headers)
-        failure(response, 401, "unauthenticated")
-        assert response.headers["WWW-Authenticate"] == "Bearer"
-    assert list(memory.read_rows("events")) == []
-    assert list(memory.read_rows("decisions")) == []
+    response = stranger.ask(method, url, json=None if method == "GET" else body, headers=headers)
+    failure(response, 401, "unauthenticated")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert list(strangers_store.read_rows("events")) == []
+    assert list(strangers_store.read_rows("decisions")) == []
 
 
 @pytest.mark.parametrize(
@@ -534,7 +566,7 @@ def test_without_a_valid_key_nothing_is_answered(
     ],
 )
 def test_a_stranger_learns_nothing_of_the_body_and_it_is_not_read(
-    memory: MemoryStore, method: str, url: str, is_announced: bool, content: bytes
+    stranger: Portal, analyst: Portal, method: str, url: str, is_announced: bool, content: bytes
 ) -> None:
     n_read = 0
 
@@ -543,15 +575,13 @@ def test_a_stranger_learns_nothing_of_the_body_and_it_is_not_read(
         n_read += 1
         yield content
 
-    with serving(memory, None, role=None) as stranger:
-        length = {"Content-Length": str(len(content))} if is_announced else {}
-        for key in ({}, {"Authorization": "Bearer rk_a_b"}):
-            headers = {"Content-Type": "application/json", **length, **key}
-            response = stranger.ask(method, url, content=parts(), headers=headers)
-            failure(response, 401, "unauthenticated")
+    length = {"Content-Length": str(len(content))} if is_announced else {}
+    for key in ({}, {"Authorization": "Bearer rk_a_b"}):
+        headers = {"Content-Type": "application/json", **length, **key}
+        response = stranger.ask(method, url, content=parts(), headers=headers)
+        failure(response, 401, "unauthenticated")
     assert n_read == 0
-    with serving(memory, None, Role.ANALYST) as analyst:
-        failure(analyst.ask(method, url, content=parts()), 403, "forbidden")
+    failure(analyst.ask(method, url, content=parts()), 403, "forbidden")
     assert n_read == 0
 
 
@@ -838,12 +868,12 @@ def test_the_same_request_id_with_another_content_is_a_conflict(portal: Portal) 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e999", "1" + "0" * 30, "1" + "0" * 400])
 @pytest.mark.parametrize("request_id", ['"r-1"', "null"])
-def test_a_number_that_is_none_is_refused(portal: Portal, number: str, request_id: str) -> None:
+def test_a_number_that_is_none_is_refused(steady: Portal, number: str, request_id: str) -> None:
     body = (
         '{"client_id": "c-1", "placements": [{"placement_id": "home"}],'
         f' "request_id": {request_id}, "context": {{"basket": {number}}}}}'
     )
-    failure(portal.ask("POST", "/v1/recommendations", content=body), 422, "invalid_request")
+    failure(steady.ask("POST", "/v1/recommendations", content=body), 422, "invalid_request")
 
 
 def test_what_the_stricter_reader_of_json_refuses_is_no_fault_of_the_server(

@@ -13,7 +13,6 @@ import pytest
 from recsys.bundle import FORMAT_VERSION, MANIFEST
 from serving.cli import main
 from serving.orders import ShadowDecision
-from serving.storage.migrate import migrate
 from serving.storage.sql import SqlStore
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,9 +22,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    url, folder = f"sqlite:///{tmp_path / 'store.db'}", tmp_path / "bundles"
-    migrate(url)
+def bundles(tmp_path: Path, new_sqlite: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    url, folder = new_sqlite(tmp_path / "store.db"), tmp_path / "bundles"
     store = SqlStore(url)
     store.upsert_rows(
         "offers", [{"offer_id": each, "kind": "own", "recorded_at": THEN} for each in OFFERS], THEN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from serving.security.keys import new_key
 from serving.services import soundness
 from serving.services.soundness import Outcome, check_all
 from serving.settings import Settings
-from serving.storage.migrate import migrate
 from serving.storage.sql import SqlStore
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -36,10 +36,10 @@ POLICY = {"placements.yaml": "placements: [{id: home, k: 2}]\n"}
 class Place:
     """A folder in which everything is as it should be."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, new_sqlite: Callable[[Path], str]) -> None:
         self.folder = folder
         self.file = folder / "operator.db"
-        migrate(f"sqlite:///{self.file}")
+        new_sqlite(self.file)
         (folder / "bundles").mkdir()
         with_store = self.store()
         with_store.add_key(new_key(Role.PORTAL, THEN)[1])
@@ -80,8 +80,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path, new_sqlite: Callable[[Path], str]) -> Place:
+    return Place(tmp_path, new_sqlite)
 
 
 @pytest.fixture(autouse=True)
@@ -164,10 +164,8 @@ def test_a_policy_that_this_program_cannot_read(place: Place, has_older: bool) -
     assert place.findings()["policy"][0] is (Outcome.WARN if has_older else Outcome.FAIL)
 
 
-def test_no_policy_at_all(tmp_path: Path) -> None:
-    migrate(f"sqlite:///{tmp_path / 'bare.db'}")
-    (tmp_path / "deeper").mkdir()
-    found = Place(tmp_path / "deeper").findings(database_url=f"sqlite:///{tmp_path / 'bare.db'}")
+def test_no_policy_at_all(place: Place, tmp_path: Path, new_sqlite: Callable[[Path], str]) -> None:
+    found = place.findings(database_url=new_sqlite(tmp_path / "bare.db"))
     assert found["policy"][0] is found["data"][0] is found["keys"][0] is Outcome.WARN
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from serving.ports import Role, Store
 from serving.security.keys import new_key
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
-from serving.storage.migrate import migrate
 from serving.storage.sql import SqlStore
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -287,9 +286,8 @@ def test_a_used_up_volume_cap_refuses_everybody_until_the_period_ends(portal: Po
 
 
 @pytest.fixture
-def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = f"sqlite:///{tmp_path / 'explained.db'}"
-    migrate(url)
+def stored(tmp_path: Path, new_sqlite: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    url = new_sqlite(tmp_path / "explained.db")
     store = SqlStore(url)
     fill(store)
     store.close()
@@ -374,12 +372,14 @@ def test_the_terminal_names_the_arms_that_decided() -> None:
     assert 1 <= n_held_out <= 7
 
 
-def test_nothing_is_made_of_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_made_of_a_missing_file(
+    tmp_path: Path, new_sqlite: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{tmp_path / 'none.db'}")
     refused = CliRunner().invoke(commands, ["explain", "c-1"])
     assert refused.exit_code == 1
     assert "there is no file" in str(refused.exception)
     assert not list(tmp_path.iterdir())
-    migrate(f"sqlite:///{tmp_path / 'none.db'}")
+    new_sqlite(tmp_path / "none.db")
     empty = CliRunner().invoke(commands, ["explain", "c-1"])
     assert "is empty, there is nothing to explain" in str(empty.exception)

@@ -42,8 +42,13 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Serve:
-    monkeypatch.setenv("RECSYS_DATABASE_URL", f"sqlite:///{tmp_path / 'store.db'}")
+def serve(
+    tmp_path: Path,
+    new_sqlite: Callable[[Path], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Serve:
+    monkeypatch.setenv("RECSYS_DATABASE_URL", new_sqlite(tmp_path / "store.db"))
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*words: object) -> Run:

@@ -31,7 +31,6 @@ from serving.services.scoring import Scoring
 from serving.services.services import Services
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
-from serving.storage.migrate import migrate
 from serving.storage.sql import SqlStore
 
 THEN, NOW = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -130,11 +129,10 @@ def row(**more: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory, new_sqlite: Callable[[Path], str]) -> Path:
     """A file with some clients and offers, to copy."""
     path = tmp_path_factory.mktemp("template") / "store.db"
-    migrate(f"sqlite:///{path}")
-    store = SqlStore(f"sqlite:///{path}")
+    store = SqlStore(new_sqlite(path))
     names = [f"o{number}" for number in range(6)]
     store.upsert_rows("offers", [row(offer_id=name, kind="own") for name in names], NOW)
     clients = [row(client_id=f"c-{n}", valid_from=THEN, legal_form="llc", name="Firm") for n in range(3)]

@@ -7,15 +7,26 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from uvicorn.config import STARTUP_FAILURE
 
+from serving.cli import main
 from serving.security.keys import KeyRing
 from serving.storage.schema import SCHEMA_REVISION
 from serving.storage.sql import SqlStore
 
-Serve = Callable[..., subprocess.CompletedProcess[str]]
+
+class Run(NamedTuple):
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Serve = Callable[..., Run]
 
 FILES = {
     "clients.csv": "client_id,valid_from,recorded_at,name\na,2025-01-01,2025-01-01,Альфа\n",
@@ -41,11 +52,32 @@ def database_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def serve(database_url: str) -> Serve:
-    def run(*words: object, **settings: str) -> subprocess.CompletedProcess[str]:
+def serve(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Serve:
+    """Runs a command in this process, which saves importing everything anew."""
+
+    def run(*words: object, **settings: str) -> Run:
+        with monkeypatch.context() as patch:
+            for name in [each for each in os.environ if each.startswith("RECSYS_")]:
+                patch.delenv(name)
+            for name, value in {"RECSYS_DATABASE_URL": database_url, **settings}.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["recsys-serve", *map(str, words)])
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        return Run(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def start(database_url: str) -> Serve:
+    """Runs a command in a process of its own, as people do."""
+
+    def run(*words: object, **settings: str) -> Run:
         own = {"RECSYS_DATABASE_URL": database_url, **settings}
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
-        return subprocess.run(
+        done = subprocess.run(
             [str(Path(sys.executable).parent / "recsys-serve"), *map(str, words)],
             env={**plain, **own},
             capture_output=True,
@@ -53,13 +85,14 @@ def serve(database_url: str) -> Serve:
             timeout=60,
             check=False,
         )
+        return Run(done.returncode, done.stdout, done.stderr)
 
     return run
 
 
-def test_migrate_says_the_schema(serve: Serve) -> None:
-    assert json.loads(serve("migrate", "--json").stdout) == {"revision": SCHEMA_REVISION}
-    assert serve("migrate").returncode == 0
+def test_migrate_says_the_schema(start: Serve) -> None:
+    assert json.loads(start("migrate", "--json").stdout) == {"revision": SCHEMA_REVISION}
+    assert start("migrate").returncode == 0
 
 
 def test_a_load_says_when_the_servers_days_are_not_those_of_the_data(serve: Serve, data: Path) -> None:
@@ -78,7 +111,7 @@ def test_a_password_that_is_taken_apart_is_not_told(serve: Serve, password: str)
     assert "ss" not in line.replace("password", "").replace("PASSWORD", "").replace("address", "")
 
 
-def test_a_server_that_cannot_start_says_why_and_ends(serve: Serve) -> None:
+def test_a_server_that_cannot_start_says_why_and_ends(start: Serve) -> None:
     wrong = {
         "RECSYS_IS_CONSOLE_ENABLED": "true",
         "RECSYS_OIDC_ISSUER": "https://id.example",
@@ -86,7 +119,7 @@ def test_a_server_that_cannot_start_says_why_and_ends(serve: Serve) -> None:
         "RECSYS_OIDC_ROLES": "admins=chief",
         "RECSYS_PUBLIC_URL": "https://recsys.example",
     }
-    done = serve("run", "--workers", 2, "--port", 0, **wrong)
+    done = start("run", "--workers", 2, "--port", 0, **wrong)
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("RECSYS_OIDC_ROLES: 'admins=chief'")
@@ -129,14 +162,14 @@ def test_load_and_export(serve: Serve, data: Path, tmp_path: Path) -> None:
     assert "0 changed" in again.stdout
 
 
-def test_faults_are_named_one_per_line(serve: Serve, data: Path) -> None:
+def test_faults_are_named_one_per_line(start: Serve, data: Path) -> None:
     (data / "holdings.csv").write_text(FILES["holdings.csv"] + "h2,nobody,mail,soon,2025-01-02\n")
-    failed = serve("load", data)
+    failed = start("load", data)
     assert failed.returncode == 1
     assert "holdings, line 3, column connected_at: 'soon'" in failed.stderr
     assert "holdings, line 3, column client_id: 'nobody'" in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert serve("export", "--out", data / "out").returncode == 1
+    assert start("export", "--out", data / "out").returncode == 1
 
 
 def test_a_shrunk_feed_needs_a_word(serve: Serve, data: Path) -> None:
@@ -193,44 +226,44 @@ def test_wrong_usage_is_exit_code_2(serve: Serve, words: tuple[str, ...]) -> Non
     assert "Traceback" not in refused.stderr
 
 
-def test_a_database_that_does_not_answer(serve: Serve, data: Path) -> None:
+def test_a_database_that_does_not_answer(serve: Serve, start: Serve, data: Path) -> None:
     url = "postgresql://reader:secret-word@127.0.0.1:1/nothing"
-    for words in (
-        ("load", data),
-        ("migrate",),
-        ("keys", "list"),
-        ("run", "--port", "0"),
-        ("export", "--out", data / "out"),
+    for run, words in (
+        (serve, ("load", data)),
+        (serve, ("migrate",)),
+        (serve, ("keys", "list")),
+        (start, ("run", "--port", "0")),
+        (serve, ("export", "--out", data / "out")),
     ):
-        failed = serve(*words, RECSYS_DATABASE_URL=url)
+        failed = run(*words, RECSYS_DATABASE_URL=url)
         assert failed.returncode == 1
         assert len(failed.stderr.strip().splitlines()) == 1
         assert "did not answer" in failed.stderr
         assert "secret-word" not in failed.stderr
 
 
-def test_a_busy_port_is_told_before_anything_is_announced(serve: Serve) -> None:
+def test_a_busy_port_is_told_before_anything_is_announced(start: Serve) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        failed = serve("run", "--port", port)
+        failed = start("run", "--port", port)
     assert failed.returncode == 1
     (line,) = failed.stderr.strip().splitlines()
     assert line.startswith(f"port {port} of 127.0.0.1 is in use")
     assert "--port" in line
 
 
-def test_an_address_of_nobody_is_told(serve: Serve) -> None:
-    failed = serve("run", "--host", "192.0.2.1", "--port", 0)
+def test_an_address_of_nobody_is_told(start: Serve) -> None:
+    failed = start("run", "--host", "192.0.2.1", "--port", 0)
     assert failed.returncode == 1
     (line,) = failed.stderr.strip().splitlines()
     assert "cannot listen at 192.0.2.1" in line
 
 
-def test_a_folder_of_bundles_must_exist(serve: Serve, tmp_path: Path) -> None:
+def test_a_folder_of_bundles_must_exist(start: Serve, tmp_path: Path) -> None:
     missing = tmp_path / "nope"
-    for failed in (serve("run", "--bundles", missing), serve("run", RECSYS_BUNDLES_DIR=str(missing))):
+    for failed in (start("run", "--bundles", missing), start("run", RECSYS_BUNDLES_DIR=str(missing))):
         assert failed.returncode == 1
         (line,) = failed.stderr.strip().splitlines()
         assert str(missing) in line
