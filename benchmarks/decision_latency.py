@@ -19,6 +19,7 @@ request at one rate. The last line is one JSON object.
 from __future__ import annotations
 
 import argparse
+import compileall
 import gc
 import json
 import os
@@ -35,7 +36,7 @@ from pathlib import Path
 import uvloop
 from parts.http_load import HOST, PATHS, Closed, Connection, Questions, ask, connect, percentile, run_open
 from parts.latency_server import serve
-from parts.operators import BIN, STORES, Operator, operator
+from parts.operators import BIN, ROOT, STORES, Operator, operator
 
 from serving.settings import Settings
 
@@ -214,6 +215,9 @@ def main() -> None:
             )
         )
         return
+    # As an installed package has it: this interpreter may be told to leave no bytecode behind.
+    for package in ("recsys", "serving"):
+        compileall.compile_dir(ROOT / package, quiet=1)
     with operator(options.cache, options.store, options.clients, options.recipe) as found:
         questions = Questions(found.key, found.client_ids, found.offer_ids)
         result: dict[str, object] = {"recipe": options.recipe, "store": options.store}

@@ -193,5 +193,6 @@ def tune_interpreter() -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
+    gc.enable()
     # What a request leaves behind is freed without it; the defaults look after every few requests.
     gc.set_threshold(10_000, 20, 20)

@@ -1,50 +1,59 @@
 """The processes of a server: one that answers, or one that watches several.
 
-The one that watches does not load what the others answer with: they would wait for it.
+The one that watches loads the program once, and each of the others begins as its copy: no worker waits for
+modules, neither at the start nor after another one died, and what they share is in memory once.
 """
 
 from __future__ import annotations
 
+import gc
 import math
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from socket import socket
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
+from uvicorn._subprocess import subprocess_started
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors import Multiprocess, multiprocess
+from uvicorn.supervisors.multiprocess import SIGNALS
 
 from serving.settings import Settings
 from serving.telemetry import configure_logging, log
 from serving.telemetry.spool import clear
 
+_APP: Final = "serving.app:from_environment"
+_PROTOCOL: Final = "serving.web.connections:PatientProtocol"
 _SECONDS_BETWEEN_LOOKS: Final = 0.1
 _SECONDS_TO_END: Final = 5
 
 
 def run(settings: Settings) -> None:
     """Serve until a signal ends it; returns when every request that was begun is answered."""
+    gc.disable()  # what a start makes stays: looking for garbage in it would only take time
     configure_logging()
     with metrics_folder(settings.metrics_dir, settings.workers) as folder:
         os.environ.update(_as_environment(settings.model_copy(update={"metrics_dir": folder})))
         _serve(
             uvicorn.Config(
-                "serving.app:from_environment",
+                _APP,
                 factory=True,
                 host=settings.host,
                 port=settings.port,
                 workers=settings.workers,
                 loop="uvloop",
-                http="serving.web.connections:PatientProtocol",
+                http=_PROTOCOL,
                 timeout_graceful_shutdown=math.ceil(settings.request_seconds) + _SECONDS_TO_END,
                 access_log=False,
                 log_config=None,
@@ -64,6 +73,7 @@ def _as_environment(settings: Settings) -> Mapping[str, str]:
 
 def _serve(config: uvicorn.Config) -> None:
     if config.workers > 1:
+        _load()
         watcher = _Watcher(config, [config.bind_socket()])
         watcher.run()
         if any(process.exitcode == STARTUP_FAILURE for process in watcher.processes):
@@ -80,6 +90,31 @@ def _serve(config: uvicorn.Config) -> None:
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
     sys.exit(0)
+
+
+def _load() -> None:
+    """Load what workers answer with, for each to begin with."""
+    import_module(_APP.partition(":")[0])
+    import_module(_PROTOCOL.partition(":")[0])
+    gc.freeze()  # a collection would write to each object, and so copy its page of memory for each worker
+    gc.enable()
+    # where uvicorn gets a process, which would load everything anew
+    multiprocess.get_subprocess = _copy_of_this  # type: ignore[assignment, attr-defined]
+
+
+def _copy_of_this(
+    config: uvicorn.Config, target: Callable[..., None], sockets: list[socket]
+) -> multiprocessing.context.ForkProcess:
+    arguments = {"config": config, "target": target, "sockets": sockets, "stdin_fileno": None}
+    return multiprocessing.get_context("fork").Process(target=_begin, kwargs=arguments)
+
+
+def _begin(**arguments: Any) -> None:
+    """Begin as a worker: a signal ends it, and is not put down for a watcher, as it is in the original."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    subprocess_started(**arguments)
 
 
 class _Watcher(Multiprocess):

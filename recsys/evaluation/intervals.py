@@ -14,7 +14,6 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.special import ndtr, stdtrit
 
 from recsys.evaluation.beyond_accuracy import catalogue_coverage
 from recsys.evaluation.ranking import divide_or_nan
@@ -196,6 +195,8 @@ def _expanded_percentiles(samples: FloatArray, n_units: int, confidence: float) 
     samples = samples[~np.isnan(samples)]
     if n_units < 2 or len(samples) == 0:
         return float("nan"), float("nan")
+    from scipy.special import ndtr, stdtrit  # noqa: PLC0415 -- a server's start has no use for it
+
     deviate = stdtrit(n_units - 1, (1.0 - confidence) / 2.0) * (n_units / (n_units - 1)) ** 0.5
     tail = float(ndtr(deviate))
     low, high = np.quantile(samples, [tail, 1.0 - tail], method="weibull")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 
 from recsys.domain import ClientId, Language
 from recsys.errors import ConfigError
@@ -127,6 +126,8 @@ def _print_json(explanation: Explanation, offer: str | None) -> None:
 
 
 def _print(explanation: Explanation, offer: str | None, language: Language) -> None:
+    from rich.console import Console
+
     from serving.commands.account_lines import Lines
 
     lines = Lines(explanation, language)

@@ -13,8 +13,6 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from recsys.errors import BundleError, BundleNotFoundError, ConfigError, StoreUnavailableError
 from serving.settings import Settings, read_settings
@@ -170,6 +168,9 @@ def minute(instant: datetime) -> str:
 
 def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows under a header."""
+    from rich.console import Console
+    from rich.table import Table
+
     key, *others = header
     table = Table()
     table.add_column(key, no_wrap=True)  # what is copied into the next command stays whole

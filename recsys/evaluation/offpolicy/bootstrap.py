@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
 
 from recsys.evaluation.intervals import Estimate, check_confidence, resampled_weights
 from recsys.evaluation.offpolicy.parts import Parts
@@ -54,6 +53,8 @@ class Resampled:
         lower, upper = lower[~np.isnan(lower)], upper[~np.isnan(upper)]
         if self.n_clients < 2 or np.isnan(value) or len(lower) == 0:
             return Estimate(value, float("nan"), float("nan"))
+        from scipy.special import ndtr, stdtrit  # noqa: PLC0415 -- a server's start has no use for it
+
         n = self.n_clients
         # The percentile interval is too short for few clients; see `recsys.evaluation.intervals`.
         tail = float(ndtr(stdtrit(n - 1, (1 - confidence) / 2) * (n / (n - 1)) ** 0.5))
