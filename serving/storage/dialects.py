@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -11,7 +13,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event, pool
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from recsys.errors import ConfigError, ConflictError, DataError, StoreUnavailableError
@@ -29,7 +31,9 @@ _CONNECT = {
     "tcp_user_timeout": 10_000,
 }
 # Of each kind, per process: what requests, the writer and the loops use at once; who gets none soon is told.
-_POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 10, "pool_timeout": 5, "pool_pre_ping": True}
+_POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 10, "pool_timeout": 5}
+# A connection that lay unused is tried before it is used: asking each time takes as long as a small read.
+_SECONDS_TRUSTED = 1.0
 # What a request waits for ends before whoever asked gives up; `streaming` has no limit.
 _LIMIT_READS = "SET statement_timeout = '30s'"
 _LIFT_LIMIT = "SET LOCAL statement_timeout = 0"
@@ -304,7 +308,26 @@ def _connect_postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
     writer = sa.create_engine(url, connect_args=defaults, **_POOL)
     reader = sa.create_engine(url, connect_args=defaults, isolation_level="AUTOCOMMIT", **_POOL)
     event.listen(reader, "connect", _limit_reads)
+    for engine in (reader, writer):
+        _try_what_lay_unused(engine)
     return reader, writer
+
+
+def _try_what_lay_unused(engine: sa.Engine) -> None:
+    """Replace connections that died in the pool, for example with the server that was started anew."""
+
+    @event.listens_for(engine, "checkin")
+    def note_time(_connection: object, record: pool.ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def try_connection(connection: Any, record: pool.ConnectionPoolEntry, _proxy: object) -> None:
+        if time.monotonic() - record.info.get("used_at", math.inf) < _SECONDS_TRUSTED:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise DisconnectionError from error  # the pool opens another
 
 
 def _limit_reads(connection: psycopg.Connection[Any], _record: object) -> None:

@@ -100,6 +100,31 @@ def test_a_read_that_hangs_ends_and_a_long_one_does_not(
     store.close()
 
 
+def test_connections_that_died_unused_are_replaced_before_use(
+    migrated_database: Callable[[str], str], postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def let_connections_die() -> None:
+        with psycopg.connect(postgresql_url, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND pid <> pg_backend_pid()",
+                [store._database.writer.url.database],
+            )
+
+    store = SqlStore(migrated_database("postgresql"))
+    store.commit([])
+    assert store.policies() == []
+    let_connections_die()
+    with pytest.raises(StoreUnavailableError):  # it was used just now, and is trusted
+        store.policies()
+    assert store.policies() == []
+    monkeypatch.setattr(dialects, "_SECONDS_TRUSTED", 0.0)
+    let_connections_die()
+    assert store.policies() == []
+    assert store.commit([]) == []
+    store.close()
+
+
 def test_who_was_in_the_way_is_given_time(
     new_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
