@@ -64,6 +64,7 @@ class FeatureBuilder:
         self._pair = PairFamily(self._offers, population)
         # what the families write, the offers' rows first, in one array that costs one copy
         self._template = np.concatenate([self._offers.template.reshape(-1), self._pair.template])
+        self._template_at: tuple[datetime | None, FloatArray] = None, self._template
         self.offer_ids = tuple(self._offers.positions)
         self.spec = spec_of(need_groups)
         self._staff_line = None if population is None else population.staff_line
@@ -84,8 +85,19 @@ class FeatureBuilder:
     def rows(self, state: ClientState, now: datetime) -> FeatureRows:
         """The client's own numbers and those with every offer; arguments as in `client_row`."""
         state, activity = present(state, now), recent_activity(state, now)
-        cells, n_offers = self._template.copy(), len(self.offer_ids)
-        block = cells[:-1].reshape(len(self.spec.pair), n_offers)
-        self._offers.fill(block[: len(OFFER_FEATURES)], now)
+        cells, n_offers = self._cells_at(now), len(self.offer_ids)
         self._pair.fill(cells[len(OFFER_FEATURES) * n_offers :], state, activity, now)
-        return FeatureRows(self._client.row(state, activity, now), block.T)
+        return FeatureRows(
+            self._client.row(state, activity, now), cells[:-1].reshape(len(self.spec.pair), n_offers).T
+        )
+
+    def _cells_at(self, now: datetime) -> FloatArray:
+        """A copy of the template with what time changes of every offer; a round has one moment."""
+        kept_at, template = self._template_at
+        if kept_at != now:
+            template = self._template.copy()
+            n_cells = self._offers.template.size
+            self._offers.fill(template[:n_cells].reshape(self._offers.template.shape), now)
+            # one assignment, so that threads never see half of it
+            self._template_at = now, template
+        return template.copy()

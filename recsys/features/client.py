@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
 import numpy as np
@@ -18,6 +17,7 @@ from recsys.features.lifecycle import (
     months_compared,
     n_sims,
     relative_change,
+    spend_minor,
     stage_of,
     traffic,
 )
@@ -38,7 +38,9 @@ _COUNTED = (
     EventType.ACTIVATION,
     EventType.COMPLAINT,
 )
-_COUNTED_NAMES = [each.value for each in _COUNTED]
+_WEEK_HOURS, _MONTH_HOURS, _ = (24 * days for days in WINDOWS_DAYS)
+_FIRST_WINDOWS = {each.value: place * len(WINDOWS_DAYS) for place, each in enumerate(_COUNTED)}
+_N_WINDOW_COUNTS = len(_COUNTED) * len(WINDOWS_DAYS)
 _INDUSTRIES = "ABCDEFGHIJKLMNOPQRS"
 _SIZE_RANKS = {Size.MICRO: 1.0, Size.SMALL: 2.0, Size.MEDIUM: 3.0, Size.LARGE: 4.0}
 _FORM_CODES = {
@@ -234,9 +236,9 @@ class ClientFamily:
             last.roaming_share,
             last.m2m_share,
             last.overdue_days,
-            _change(sims, [n_sims(month) for month in bases]),
-            _change(last.spend_minor, [month.spend_minor for month in bases]),
-            _change(traffic(last, weight), [traffic(month, weight) for month in bases]),
+            _change(sims, map(n_sims, bases)),
+            _change(last.spend_minor, map(spend_minor, bases)),
+            _change(traffic(last, weight), (traffic(month, weight) for month in bases)),
         ]
 
 
@@ -275,14 +277,17 @@ def recent_activity(state: ClientState, now: datetime) -> Activity:
 
 def _window_counts(activity: Activity, hour: int) -> list[int]:
     """Events of each counted type in each window, the windows of a type side by side."""
-    week, month, _ = (bisect_right(activity.hours, hour - 24 * days) for days in WINDOWS_DAYS)
-    found: dict[str, int] = defaultdict(int)
-    parts: list[list[int]] = []
-    for start, stop in ((week, None), (month, week), (0, month)):
-        for event_type, n in zip(activity.event_types[start:stop], activity.counts[start:stop], strict=True):
-            found[event_type] += n
-        parts.append([found[name] for name in _COUNTED_NAMES])
-    return [value for values in zip(*parts, strict=True) for value in values]
+    found = [0] * _N_WINDOW_COUNTS
+    for at, event_type, n in zip(activity.hours, activity.event_types, activity.counts, strict=True):
+        first = _FIRST_WINDOWS.get(event_type)
+        if first is not None:
+            age = hour - at
+            found[first + (age >= _WEEK_HOURS) + (age >= _MONTH_HOURS)] += n
+    # what happened within a week happened within a month and a quarter as well
+    for first in range(0, _N_WINDOW_COUNTS, len(WINDOWS_DAYS)):
+        found[first + 1] += found[first]
+        found[first + 2] += found[first + 1]
+    return found
 
 
 def days_between(earlier: datetime, later: datetime) -> float:
@@ -295,9 +300,11 @@ def days_between(earlier: datetime, later: datetime) -> float:
     return (later - earlier).total_seconds() / 86_400
 
 
-def _change(value: int | None, bases: Sequence[int | None]) -> float | None:
-    known = [base for base in bases if base is not None]
-    return relative_change(value, known[0]) if known else None
+def _change(value: int | None, bases: Iterable[int | None]) -> float | None:
+    for base in bases:
+        if base is not None:
+            return relative_change(value, base)
+    return None
 
 
 def _per(value: int | None, n: int | None) -> float | None:

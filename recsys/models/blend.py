@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -121,8 +121,7 @@ class Components:
         ]
         if not found:
             return [()] * len(columns)
-        joined = [[one for part in parts for one in part] for parts in zip(*found, strict=True)]
-        return [tuple(_said_once(one)) for one in joined]
+        return [_said_once(parts) for parts in zip(*found, strict=True)]
 
     def to_arrays(self) -> Arrays:
         """Every model's arrays behind its number, ``floors`` and ``shares``."""
@@ -198,12 +197,17 @@ def _mean_positive(scores: FloatArray) -> float:
     return float(positive.mean()) if len(positive) else 1.0
 
 
-def _said_once(said: Sequence[Evidence]) -> list[Evidence]:
+def _said_once(parts: Iterable[tuple[Evidence, ...]]) -> tuple[Evidence, ...]:
     """One statement for each kind and subject, the first of them; popularity comes last."""
-    first: dict[tuple[EvidenceKind, str], Evidence] = {}
-    for one in said:
-        first.setdefault((one.kind, one.subject), one)
-    return sorted(first.values(), key=lambda one: one.kind is EvidenceKind.POPULAR)
+    first: dict[tuple[bool, str], Evidence] = {}
+    popular: tuple[Evidence, ...] = ()
+    for part in parts:
+        for one in part:
+            if one.kind is EvidenceKind.POPULAR:
+                popular = popular or (one,)
+            else:
+                first.setdefault((one.kind is EvidenceKind.HOLDING, one.subject), one)
+    return (*first.values(), *popular)
 
 
 def _part(arrays: FrozenArrays, prefix: str) -> Arrays:

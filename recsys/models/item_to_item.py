@@ -22,10 +22,12 @@ from recsys.models.base import (
     take_counts,
 )
 from recsys.models.chance import CountArray, held_together
+from recsys.models.grounds import Grounds
 
-# the first may be said of other offers of the same list already
 _FEW = 16
-_MAX_HOLDINGS = 2
+# the first may be said of other offers of the same list already
+MOST_HOLDINGS = 2
+"""Holdings that are told of one score."""
 
 
 class ItemToItem(FittedOffers, ABC):
@@ -67,9 +69,9 @@ class ItemToItem(FittedOffers, ABC):
     def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
         """The holdings with the largest weights above 0 for each column."""
         self.check_batch(clients)
-        held = clients.columns_of(client)
-        pairs = held[:, None] * len(self.offers) + columns
-        return strongest_holdings(self.offers, held, self._weights.take(pairs), self._together.take(pairs))
+        held = clients.columns_of(client).tolist()
+        grounds = Grounds(EvidenceKind.HOLDING, self.offers.offer_ids, self._weights, self._together)
+        return [grounds.strongest(held, column, MOST_HOLDINGS) for column in columns.tolist()]
 
     def to_arrays(self) -> Arrays:
         """The weights as ``weights``, the clients that hold both as ``together``; see `held_together`."""
@@ -106,14 +108,7 @@ def strongest_holdings(
         >>> [[(evidence.subject, evidence.n_clients) for evidence in one] for one in found]
         [[('sms', 30), ('pbx', 20)], []]
     """
-    if len(held) == 0:
-        return [()] * contributions.shape[1]
-    strengths, counts = contributions.T, together.T.tolist()
-    order = (-strengths).argsort(axis=1, kind="stable").tolist()
     subjects = [offers.offer_ids[column] for column in held.tolist()]
-    kind = EvidenceKind.HOLDING
-    found: list[tuple[Evidence, ...]] = []
-    for rows, amounts, n_both in zip(order, strengths.tolist(), counts, strict=True):
-        said = [row for row in rows if n_both[row] and amounts[row] > 0][:_MAX_HOLDINGS]
-        found.append(tuple([Evidence(kind, subjects[row], n_both[row]) for row in said]))
-    return found
+    grounds = Grounds(EvidenceKind.HOLDING, subjects, contributions, together)
+    rows = range(len(subjects))
+    return [grounds.strongest(rows, place, MOST_HOLDINGS) for place in range(contributions.shape[1])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +12,7 @@ from recsys.models.base import (
     Arrays,
     ClientBatch,
     Evidence,
+    EvidenceKind,
     FittedOffers,
     FloatArray,
     FrozenArrays,
@@ -22,11 +23,14 @@ from recsys.models.base import (
     take_counts,
 )
 from recsys.models.chance import CountArray, held_together
-from recsys.models.item_to_item import strongest_holdings
+from recsys.models.grounds import Grounds
+from recsys.models.item_to_item import MOST_HOLDINGS
 from recsys.models.popularity import Popularity, PopularityParams
 
 # one holding, as likely of any category as among companies alike, is added to what a client holds
 _PSEUDO_HOLDINGS = 1.0
+# of 3,000 offers 12 MB
+_MOST_SEGMENTS = 512
 
 
 class LeaningParams(RunConfig):
@@ -42,6 +46,18 @@ class LeaningParams(RunConfig):
     segment_by: tuple[str, ...] = ("employees", "industry")
     pseudo_clients: float = Field(default=20.0, ge=0)
     pseudo_held: float = Field(default=1.0, gt=0)
+
+
+class _Rates(NamedTuple):
+    """What is expected of the companies of a segment.
+
+    Attributes:
+        rates: p of each offer, shape (n_offers,).
+        expected: E of each category, of none first, shape (1 + n_categories,).
+    """
+
+    rates: FloatArray
+    expected: FloatArray
 
 
 class Leaning(FittedOffers):
@@ -92,23 +108,35 @@ class Leaning(FittedOffers):
     def score(self, clients: ClientBatch) -> FloatArray:
         """Rates times leanings, ≥0, shape (n_clients, n_offers)."""
         self.check_batch(clients)
-        rates = self._popularity.score(clients)
-        rates *= self._leanings(clients, rates)
+        found = [self._rates_of(clients, client) for client in range(len(clients))]
+        if not found:
+            return np.zeros((0, len(self.offers)))
+        rates = np.array([each.rates for each in found])
+        rates *= self._leanings(clients, np.array([each.expected for each in found]))
         return rates
 
     def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
         """Holdings of a category that the client leans to, often held together; then what popularity says."""
         self.check_batch(clients)
         plain = self._popularity.explain(clients, client, columns)
-        held, wanted = clients.columns_of(client), self._category_of[columns]
-        is_alike = (self._category_of[held][:, None] == wanted) & (wanted > 0)
-        if not is_alike.any():
+        asked, held = self._category_of[columns].tolist(), self._category_of[clients.columns_of(client)]
+        alike: dict[int, list[int]] = {category: [] for category in asked if category}
+        for column, category in zip(clients.columns_of(client).tolist(), held.tolist(), strict=True):
+            if category in alike:
+                alike[category].append(column)
+        grounds = Grounds(EvidenceKind.HOLDING, self.offers.offer_ids, self._together, self._together)
+        holdings = [
+            grounds.strongest(alike.get(category, ()), column, MOST_HOLDINGS)
+            for column, category in zip(columns.tolist(), asked, strict=True)
+        ]
+        if not any(holdings):
             return plain
-        counts = np.bincount(self._category_of[held], minlength=self._shares_by_category.shape[1])
-        is_leant_to = self._factors(counts, self._popularity.rates_of(clients, client))[wanted] > 1.0
-        together = self._together[held[:, None], columns]
-        holdings = strongest_holdings(self.offers, held, together * (is_alike & is_leant_to), together)
-        return [(*mine, *others) for mine, others in zip(holdings, plain, strict=True)]
+        counts = np.bincount(held, minlength=self._shares_by_category.shape[1])
+        is_leant_to = (self._factors(counts, self._rates_of(clients, client).expected) > 1.0)[asked].tolist()
+        return [
+            (*mine, *others) if is_leant else others
+            for mine, is_leant, others in zip(holdings, is_leant_to, plain, strict=True)
+        ]
 
     def to_arrays(self) -> Arrays:
         """Those of `Popularity`; ``category_of`` (0 = none), ``expected_shares`` and ``together``."""
@@ -131,25 +159,35 @@ class Leaning(FittedOffers):
         self._offers = offers
         return self
 
-    def _leanings(self, clients: ClientBatch, rates: FloatArray) -> FloatArray:
+    def _rates_of(self, clients: ClientBatch, client: int) -> _Rates:
+        """Those of the segment of a client (a row of the batch); they are kept, for segments are few."""
+        segment = self._popularity.segment_of(clients, client)
+        kept = self._kept_rates.get(segment)
+        if kept is None:
+            rates = self._popularity.rates_in(segment)
+            kept = _Rates(rates, rates @ self._shares_by_category)
+            if len(self._kept_rates) < _MOST_SEGMENTS:
+                self._kept_rates[segment] = kept
+        return kept
+
+    def _leanings(self, clients: ClientBatch, expected: FloatArray) -> FloatArray:
         """The factor of every rate, shape (n_clients, n_offers)."""
         n_clients, n_categories = len(clients), self._shares_by_category.shape[1]
         rows = np.repeat(np.arange(n_clients), np.diff(clients.indptr))
         places = rows * n_categories + self._category_of[clients.columns]
         held = np.bincount(places, minlength=n_clients * n_categories).reshape(n_clients, n_categories)
-        found: FloatArray = self._factors(held, rates)[:, self._category_of]
+        found: FloatArray = self._factors(held, expected)[:, self._category_of]
         return found
 
-    def _factors(self, held: IntArray, rates: FloatArray) -> FloatArray:
+    def _factors(self, held: IntArray, expected: FloatArray) -> FloatArray:
         """How much more of each category than expected is held, shape (…, 1 + n_categories).
 
         Args:
             held: Number of holdings of each category, of none first, shape (…, 1 + n_categories).
-            rates: Shape (…, n_offers).
+            expected: E of each category among companies alike, of none 0, shape (…, 1 + n_categories).
         """
-        expected = rates @ self._shares_by_category
         n_held = held[..., 1:].sum(axis=-1, keepdims=True) + _PSEUDO_HOLDINGS
-        expected *= n_held / (expected.sum(axis=-1, keepdims=True) + _PSEUDO_HOLDINGS)
+        expected = expected * (n_held / (expected.sum(axis=-1, keepdims=True) + _PSEUDO_HOLDINGS))
         pseudo = self.params.pseudo_held
         factors: FloatArray = (held + pseudo) / (expected + pseudo)
         factors[..., 0] = 1.0
@@ -161,6 +199,7 @@ class Leaning(FittedOffers):
         self._shares_by_category = np.zeros((len(shares), int(category_of.max(initial=0)) + 1))
         is_known = category_of > 0
         self._shares_by_category[is_known, category_of[is_known]] = shares[is_known]
+        self._kept_rates: dict[tuple[int, ...], _Rates] = {}
 
 
 def _numbered(training: TrainingSet) -> IntArray:

@@ -25,6 +25,7 @@ from recsys.models.base import (
     take_counts,
 )
 from recsys.models.chance import MIN_COHORT, is_clearly_above
+from recsys.models.grounds import Grounds
 
 
 class PopularityParams(RunConfig):
@@ -96,33 +97,26 @@ class Popularity(FittedOffers):
         self.check_batch(clients)
         scores = np.empty((len(clients), len(self._shares)))
         for client in range(len(clients)):
-            scores[client] = self.rates_of(clients, client)
+            scores[client] = self.rates_in(self.segment_of(clients, client))
         return scores
 
-    def rates_of(self, clients: ClientBatch, client: int) -> FloatArray:
-        """The scores of one client (a row of the batch), shape (n_offers,); not to be changed."""
-        rows = self._rows_of(clients, client)
-        return self._shares * self._lifts[rows].prod(axis=0) if rows else self._shares
+    def segment_of(self, clients: ClientBatch, client: int) -> tuple[int, ...]:
+        """Numbers of the traits that make the segment of a client (a row of the batch); empty = the whole."""
+        rows = self._rows
+        return tuple([rows[trait] for trait in clients.traits[client] if trait in rows])
+
+    def rates_in(self, segment: tuple[int, ...]) -> FloatArray:
+        """The scores of a segment's clients, shape (n_offers,); not to be changed."""
+        return self._shares * self._lifts[list(segment)].prod(axis=0) if segment else self._shares
 
     def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
         """The trait with the largest lift of those clearly above chance, then whether all demand it."""
         self.check_batch(clients)
-        rows = self._rows_of(clients, client)
-        asked = columns.tolist()
-        said = self.popular
-        popular: list[tuple[Evidence, ...]] = [(said[one],) if one in said else () for one in asked]
-        if not rows:
-            return popular
-        pairs = np.array(rows)[:, None], columns
-        counts = self._n_with_trait[pairs]
-        lifts = np.where(counts > 0, self._lifts[pairs], 0.0)
-        best = lifts.argmax(axis=0)
-        found = counts[best, np.arange(len(asked))].tolist()
+        rows, popular = self.segment_of(clients, client), self.popular
+        grounds = Grounds(EvidenceKind.TRAIT, self._names, self._lifts, self._n_with_trait)
         return [
-            (Evidence(EvidenceKind.TRAIT, self._names[rows[row]], n_clients), *others)
-            if n_clients
-            else others
-            for row, n_clients, others in zip(best.tolist(), found, popular, strict=True)
+            (*grounds.strongest(rows, column, 1), *([popular[column]] if column in popular else ()))
+            for column in columns.tolist()
         ]
 
     def has_segment(self, clients: ClientBatch, client: int) -> bool:
@@ -165,10 +159,6 @@ class Popularity(FittedOffers):
         self._names, self._lifts, self._n_with_trait = names, lifts, n_with_trait
         self._rows = {name: row for row, name in enumerate(names)}
         self.popular = popular_evidence(n_holders)
-
-    def _rows_of(self, clients: ClientBatch, client: int) -> list[int]:
-        rows = self._rows
-        return [rows[trait] for trait in clients.traits[client] if trait in rows]
 
     def _segments(self, clients: ClientBatch) -> tuple[tuple[str, ...], sparse.csr_array]:
         keys = set(self.params.segment_by)

@@ -27,6 +27,7 @@ from recsys.models.base import (
     take_counts,
 )
 from recsys.models.chance import is_clearly_above
+from recsys.models.grounds import Grounds
 
 _LEAST_RATE = 1e-6
 # a young client holds little and a dormant one what it wanted once: a stage says who holds, not who wants
@@ -114,7 +115,8 @@ class Profile(FittedOffers):
         scores = np.empty((len(clients), len(self._bases)))
         for client, traits in enumerate(clients.traits):
             rows = [self._rows[trait] for trait in traits if trait in self._rows]
-            scores[client] = self._bases + self._weights[rows].sum(axis=0)
+            np.add.reduce(self._weights[rows], axis=0, out=scores[client])
+        scores += self._bases
         scores += self._terms(clients.figures) @ self._slopes
         np.exp(np.minimum(scores, _MOST, out=scores), out=scores)
         return scores
@@ -125,16 +127,8 @@ class Profile(FittedOffers):
         rows = [self._rows[trait] for trait in clients.traits[client] if trait in self._rows]
         if not rows:
             return [()] * len(columns)
-        pairs = np.array(rows)[:, None], columns
-        counts = self._n_with_fact[pairs]
-        weights = np.where(counts > 0, self._weights[pairs], 0.0)
-        best, places = weights.argmax(axis=0), np.arange(len(columns))
-        return [
-            (Evidence(EvidenceKind.TRAIT, self._facts[rows[row]], n),) if weight > 0 else ()
-            for row, n, weight in zip(
-                best.tolist(), counts[best, places].tolist(), weights[best, places].tolist(), strict=True
-            )
-        ]
+        grounds = Grounds(EvidenceKind.TRAIT, self._facts, self._weights, self._n_with_fact)
+        return [grounds.strongest(rows, column, 1) for column in columns.tolist()]
 
     def to_arrays(self) -> Arrays:
         """``facts``, ``bases``, ``weights``, ``n_with_fact`` (0 = silent); ``scale``, ``slopes``."""

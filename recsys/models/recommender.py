@@ -78,16 +78,22 @@ class Recommender:
     def predict(self, clients: ClientBatch) -> Prediction:
         """Scores and probabilities of every offer for every client."""
         bases = bases_of(self.main, self.fallback, clients)
+        shares = _shares(self.main, self.fallback, bases)
+        if len(shares) == 1:
+            scorer, _ = shares[0]
+            return Prediction(*self._predict_by(scorer, clients), bases)
         scores = np.empty((len(clients), len(self.offers)))
         probabilities = np.empty(scores.shape)
-        for scorer, rows in _shares(self.main, self.fallback, bases):
-            found = scorer.score(_rows_of(clients, rows))
-            is_main = scorer is self.main
-            scores[rows] = found
-            probabilities[rows] = (
-                self._main_probabilities(found) if is_main else self._fallback_probabilities(found)
-            )
+        for scorer, rows in shares:
+            scores[rows], probabilities[rows] = self._predict_by(scorer, clients.take(rows))
         return Prediction(scores, probabilities, bases)
+
+    def _predict_by(self, scorer: Scorer, clients: ClientBatch) -> tuple[FloatArray, FloatArray]:
+        """Scores of one of the two models, and their probabilities."""
+        scores = scorer.score(clients)
+        if scorer is self.main:
+            return scores, self._main_probabilities(scores)
+        return scores, self._fallback_probabilities(scores)
 
     def _main_probabilities(self, scores: FloatArray) -> FloatArray:
         return expit(scores) if self.main_calibration is None else self.main_calibration.predict(scores)

@@ -83,15 +83,16 @@ class Trees:
         n_trees, n_splits = self.features.shape
         # the first splits of all trees, then the second ones
         asked = self.features.T.reshape(-1)
-        is_right = columns[asked] > self.thresholds.T.reshape(-1, 1)
+        is_right = columns.take(asked, axis=0) > self.thresholds.T.reshape(-1, 1)
         unknown_right = np.flatnonzero(self.is_unknown_right.T)
         is_right[unknown_right] |= np.isnan(columns)[asked[unknown_right]]
         bits = is_right.view(np.uint8).reshape(n_splits, n_trees, columns.shape[1])
         places = np.zeros(bits.shape[1:], dtype=np.uint8)
-        for split, of_split in enumerate(bits):
-            places |= of_split << split
+        for of_split in bits[::-1]:
+            places += places
+            places |= of_split
         starts = np.arange(n_trees)[:, None] * self.leaves.shape[1]
-        found: FloatArray = self.leaves.reshape(-1)[starts + places].sum(axis=0)
+        found: FloatArray = self.leaves.take(starts + places).sum(axis=0)
         return found
 
     def to_arrays(self) -> Arrays:

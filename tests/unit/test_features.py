@@ -256,6 +256,15 @@ def test_a_stored_state_gives_the_same_bits(state: ClientState) -> None:
     assert again.pairs.tobytes() == offline.pairs.tobytes(), "nothing is left behind by an earlier row"
 
 
+def test_rows_of_a_moment_do_not_depend_on_what_was_asked_before(state: ClientState) -> None:
+    builder = FeatureBuilder(OFFERS)
+    stranger = ClientState(ClientId("stranger"))
+    for asked, now in ((state, NOW), (stranger, NOW), (state, NOW + DAY), (state, NOW)):
+        found, fresh = builder.rows(asked, now), FeatureBuilder(OFFERS).rows(asked, now)
+        assert np.array_equal(found.client, fresh.client, equal_nan=True)
+        assert np.array_equal(found.pairs, fresh.pairs, equal_nan=True)
+
+
 def test_values_lie_in_their_ranges(state: ClientState) -> None:
     builder = FeatureBuilder(OFFERS, fit_population([state], OFFERS, NOW - DAY))
     rows = builder.rows(state, NOW)

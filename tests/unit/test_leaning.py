@@ -27,14 +27,22 @@ def _batch(held: list[list[int]], traits: tuple[tuple[str, ...], ...] = ()) -> C
     )
 
 
-def _fitted(
-    held: list[list[int]], params: LeaningParams = PLAIN, categories: tuple[str | None, ...] = CATEGORIES
-) -> Leaning:
-    clients = _batch(held)
-    training = TrainingSet(
+def _training(
+    held: list[list[int]], categories: tuple[str | None, ...], traits: tuple[tuple[str, ...], ...] = ()
+) -> TrainingSet:
+    clients = _batch(held, traits)
+    return TrainingSet(
         datetime(2025, 1, 1, tzinfo=UTC), OFFERS, clients, clients.clients_by_offers(), categories=categories
     )
-    return Leaning(params).fit(training, np.random.default_rng(1))
+
+
+def _fitted(
+    held: list[list[int]],
+    params: LeaningParams = PLAIN,
+    categories: tuple[str | None, ...] = CATEGORIES,
+    traits: tuple[tuple[str, ...], ...] = (),
+) -> Leaning:
+    return Leaning(params).fit(_training(held, categories, traits), np.random.default_rng(1))
 
 
 # every offer but c is held by one client of four; nobody mixes categories
@@ -61,6 +69,20 @@ def test_who_holds_as_everybody_leans_to_nothing() -> None:
     both = model.score(_batch([[1, 0, 1, 0, 0]]))[0]
     assert both[0] == pytest.approx(both[2], rel=1e-12)
     assert both[1] == pytest.approx(both[3], rel=1e-12)
+
+
+def test_a_segment_asked_again_and_fitted_anew_is_scored_afresh() -> None:
+    traits = tuple([("size=micro",) if client % 2 else ("size=small",) for client in range(len(HELD))])
+    params = LeaningParams(segment_by=("size",), pseudo_clients=1.0)
+    asked = _batch(HELD, traits)
+    model = _fitted(HELD, params, traits=traits)
+    together = model.score(asked)
+    alone = [model.score(asked.take([client]))[0] for client in range(len(HELD))]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    assert not np.allclose(together[2], together[3])
+    others = [row[::-1] for row in HELD]
+    again = model.fit(_training(others, CATEGORIES, traits), np.random.default_rng(1))
+    np.testing.assert_array_equal(again.score(asked), _fitted(others, params, traits=traits).score(asked))
 
 
 @pytest.mark.parametrize("categories", [(), (None,) * 5])
