@@ -85,7 +85,8 @@ class ListRules:
         )
         self.offer_keys = np.array([hash_of(offer_id) for offer_id in catalogue.offer_ids], dtype=np.uint64)
         is_own = np.array([offer.kind is OfferKind.OWN for offer in offers], dtype=bool)
-        self._takes = {SlotKind.OWN: is_own, SlotKind.PARTNER: ~is_own}
+        takes = {SlotKind.OWN: is_own, SlotKind.PARTNER: ~is_own}
+        self._takes = [takes.get(kind) for kind in placement.slots]
         self._is_refused_kind = np.array(
             [bool(placement.kinds) and offer.kind not in placement.kinds for offer in offers], dtype=bool
         )
@@ -96,8 +97,7 @@ class ListRules:
 
     def takes(self, slot: int) -> BoolArray | None:
         """By position, whether a slot (1-based) takes the offer; None = it takes every one."""
-        slots = self.placement.slots
-        return self._takes.get(slots[slot - 1]) if slot <= len(slots) else None
+        return self._takes[slot - 1] if slot <= len(self._takes) else None
 
     def is_young(self, now: datetime) -> BoolArray | None:
         """By position, whether an offer has been live for less than `new_offer_days`; None = none has."""

@@ -7,7 +7,6 @@ per placement. Nothing here reads a clock: the moment of the decision is an argu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -43,8 +42,7 @@ class Slot(NamedTuple):
     logging_probability: float
 
 
-@dataclass(frozen=True, slots=True)
-class Slate:
+class Slate(NamedTuple):
     """The list for one placement.
 
     Attributes:
@@ -67,8 +65,7 @@ class Slate:
     verdicts: Verdicts
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The answer to one request.
 
     Attributes:

@@ -7,7 +7,6 @@ clients stand behind it. Nothing that could point at a person or at another comp
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,6 +28,8 @@ _ENOUGH_REASONS = 2
 # The same words on every card of an answer tell nothing: nothing is said of one service more often.
 _MAX_MENTIONS = 2
 _OF_HOLDINGS = (Change.RENEW, Change.EXPAND, Change.RETAIN)
+# An enum looks its members up anew each time.
+_HOLDING, _POPULAR, _UPGRADE = EvidenceKind.HOLDING, EvidenceKind.POPULAR, Change.UPGRADE
 
 
 class Reason(NamedTuple):
@@ -80,11 +81,11 @@ class Explainer:
         self._policy = policy
         self._is_personalised = is_personalised
         self._together_code = "bought_with" if holdings is HoldingsKind.PURCHASES else "taken_with"
-        self._n_mentions: Counter[str] = Counter()
+        self._n_mentions: dict[str, int] = {}
         self._n_open_needs = 0
         self._state = state
         self._held: Mapping[str, None] = (
-            dict.fromkeys(holding.offer_id for holding in state.holdings) if is_personalised else {}
+            dict.fromkeys([holding.offer_id for holding in state.holdings]) if is_personalised else {}
         )
         positions = catalogue.positions
         self._met_groups = {
@@ -142,7 +143,7 @@ class Explainer:
 
     def _add_holding(self, facts: list[tuple[str, str]], offer: Offer, slot: Slot) -> None:
         """What the client has and the offer replaces or requires."""
-        if slot.change is Change.UPGRADE:
+        if slot.change is _UPGRADE:
             upgrades = self._catalogue.upgrades
             for offer_id in self._held:
                 if upgrades.get(offer_id) == slot.position:
@@ -161,12 +162,12 @@ class Explainer:
         for one in evidence:
             if one.n_clients is None or one.n_clients < self._policy.min_cohort:
                 continue
-            if one.kind is EvidenceKind.POPULAR:
+            if one.kind is _POPULAR:
                 facts.append(("popular", ""))
                 return
             if not self._is_personalised:
                 continue
-            if one.kind is EvidenceKind.HOLDING:
+            if one.kind is _HOLDING:
                 if self._is_news(offer, slot, one.subject) and (title := self._mention(one.subject)):
                     facts.append((self._together_code, title))
                     return
@@ -192,13 +193,14 @@ class Explainer:
 
     def _mention(self, offer_id: str) -> str:
         """The title of a service that is about to be named; empty where it was named enough."""
-        if self._n_mentions[offer_id] >= _MAX_MENTIONS:
+        if self._n_mentions.get(offer_id, 0) >= _MAX_MENTIONS:
             return ""
         return self._title(offer_id)
 
     def _title(self, offer_id: str) -> str:
         title = self._catalogue.title(offer_id, self._language) or ""
-        self._n_mentions[offer_id] += bool(title)
+        if title:
+            self._n_mentions[offer_id] = self._n_mentions.get(offer_id, 0) + 1
         return title
 
 

@@ -69,8 +69,7 @@ class Roll:
     is_random: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnList:
+class DrawnList(NamedTuple):
     """A list as it was drawn.
 
     Attributes:

@@ -12,8 +12,9 @@ from recsys.models.base import FloatArray
 
 _COINS_PER_HASH = 8
 _COINS = Struct(f"<{_COINS_PER_HASH}Q")
-_SHIFTS = tuple(np.array([30, 27, 31, 11], dtype=np.uint64))
-_FACTORS = tuple(np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], dtype=np.uint64))
+# Arrays of one number: a NumPy scalar would be made into one at every use.
+_SHIFTS = [np.array(shift, dtype=np.uint64) for shift in (30, 27, 31, 11)]
+_FACTORS = [np.array(factor, dtype=np.uint64) for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)]
 _GRAIN = 2.0**-53
 
 
@@ -45,7 +46,7 @@ def patience_of(keys: NDArray[np.uint64], seed: int) -> FloatArray:
     Source:
         Steele, Lea, Flood (2014), Fast splittable pseudorandom number generators (the mixing function).
     """
-    mixed = keys + np.uint64(seed)
+    mixed = keys + np.array(seed, dtype=np.uint64)
     mixed ^= mixed >> _SHIFTS[0]
     mixed *= _FACTORS[0]
     mixed ^= mixed >> _SHIFTS[1]

@@ -156,8 +156,8 @@ def _decide_soundly(services: Services, sighted: Sequence[Sighted]) -> list[Deci
         if len(sighted) > 1:
             return [_decide_soundly(services, [one])[0] for one in sighted]
         log("arm_failed", level=logging.ERROR, error=error, policy=world.policy_version)
-        [present] = score_each(services, [replace(sighted[0], world=world.base)])
-        return decide_together(services, [replace(present, degraded=ARM_UNAVAILABLE)])
+        [present] = score_each(services, [sighted[0]._replace(world=world.base)])
+        return decide_together(services, [present._replace(degraded=ARM_UNAVAILABLE)])
 
 
 def _differences(mine: Decided, other: Decided) -> list[bool]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from recsys.decision.arbitration import Estimate
+from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.decide import Decision, Slate
+from recsys.decision.engagement import NumberArray
 from recsys.decision.engine import Engine
 from recsys.decision.proposals import CHANGES
-from recsys.decision.rulebook import NO_RULE
+from recsys.decision.rulebook import NO_RULE, RuleBook
 from recsys.decision.situation import Situation
-from recsys.models.base import FloatArray
 from serving.ports import LoggedDecision
 from serving.services.recommendation import Query, Recommendation, RecommendedList
 
 # Plain texts: an enum's value is looked up anew each time it is written.
 _CHANGES = tuple(change.value for change in CHANGES)
+_ONE = np.float32(1.0).tobytes()
+# Those in force: the live policy's and those of arms.
+_MOST_ENGINES = 16
 
 
 def log_rows(
@@ -72,15 +78,18 @@ def log_rows(
 def _told_of_request(query: Query, situation: Situation, engine: Engine) -> dict[str, object]:
     """What a replay needs of a request, as far as it says anything; the same for all its lists."""
     state, restrictions = situation.state, situation.restrictions
-    told: dict[str, object] = {
-        "role": situation.role,
-        "spending_limit_minor": restrictions.spending_limit_minor,
-        "excluded": sorted(situation.excluded),
-        "used_up_caps": sorted(restrictions.used_up_caps),
-        "profile": state.profile if state.profile is query.profile else None,
-    }
-    spoken = {name: value for name, value in told.items() if value is not None and value != []}
-    return {"language": situation.language.value, "time_zone": str(engine.zone), **spoken}
+    told: dict[str, object] = {"language": situation.language.value, "time_zone": str(engine.zone)}
+    if situation.role is not None:
+        told["role"] = situation.role
+    if restrictions.spending_limit_minor is not None:
+        told["spending_limit_minor"] = restrictions.spending_limit_minor
+    if situation.excluded:
+        told["excluded"] = sorted(situation.excluded)
+    if restrictions.used_up_caps:
+        told["used_up_caps"] = sorted(restrictions.used_up_caps)
+    if query.profile is not None and state.profile is query.profile:
+        told["profile"] = query.profile
+    return told
 
 
 def _request(told: dict[str, object], k: int, above: list[str]) -> bytes:
@@ -104,32 +113,47 @@ def _items(shown: RecommendedList) -> bytes:
 
 def _candidates(slate: Slate, estimate: Estimate, engine: Engine) -> bytes:
     """What could have been drawn, by descending priority, with its factors; and what was refused."""
-    offer_ids, labels = engine.catalogue.offer_ids, engine.book.labels
-    numbers, changes = slate.verdicts.numbers, slate.verdicts.changes
+    offer_ids, changes = engine.catalogue.offer_ids, slate.verdicts.changes
     at, positions = slate.candidates, slate.candidates.tolist()
-    refused = np.flatnonzero(numbers != NO_RULE)
-    factors = slate.factors
-    probability = factors.probability[at].astype(np.float32)
+    probability, context, value, levers, priority = [
+        factor.take(at).astype(np.float32) for factor in slate.factors
+    ]
     return orjson.dumps(
         {
             "offer_id": [offer_ids[position] for position in positions],
-            "change": [_CHANGES[change] for change in changes[at].tolist()],
-            "priority": factors.priority[at].astype(np.float32),
+            "change": [_CHANGES[change] for change in changes.take(at).tolist()],
+            "priority": priority,
             "probability": [None] * len(positions) if estimate.target is None else probability,
-            **_told("context", factors.context[at]),
-            **_told("value", factors.value[at]),
-            **_told("levers", factors.levers[at]),
-            "refused": [
-                (offer_ids[position], stage, rule_id)
-                for position, (stage, rule_id) in zip(
-                    refused.tolist(), map(labels.__getitem__, numbers[refused].tolist()), strict=True
-                )
-            ],
+            **_told("context", context),
+            **_told("value", value),
+            **_told("levers", levers),
+            "refused": _refused(slate.verdicts.numbers, engine),
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
 
 
-def _told(name: str, factor: FloatArray) -> dict[str, NDArray[np.float32]]:
+def _told(name: str, factor: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """A factor under its name, unless it is 1 for every candidate."""
-    return {name: factor.astype(np.float32)} if np.count_nonzero(factor != 1.0) else {}
+    # Bytes are compared several times faster than so few numbers.
+    return {name: factor} if factor.tobytes() != _ONE * len(factor) else {}
+
+
+def _refused(numbers: NumberArray, engine: Engine) -> orjson.Fragment:
+    """What was refused, by position, as JSON."""
+    offers, rules = _written(engine.catalogue, engine.book)
+    found = [
+        offer + rules[number]
+        for offer, number in zip(offers, numbers.tolist(), strict=True)
+        if number != NO_RULE
+    ]
+    return orjson.Fragment(f"[{','.join(found)}]")
+
+
+@lru_cache(maxsize=_MOST_ENGINES)
+def _written(catalogue: CompiledCatalogue, book: RuleBook) -> tuple[list[str], list[str]]:
+    """The two halves of ``[offer_id, stage, rule]`` as JSON: of each offer and of each rule."""
+    return (
+        [orjson.dumps([offer_id])[:-1].decode() for offer_id in catalogue.offer_ids],
+        [f",{orjson.dumps(label)[1:].decode()}" for label in book.labels],
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -96,8 +95,7 @@ def _written(services: Services, decided: Decided) -> Prepared:
 
 def _written_in_arms(services: Services, found: InArms) -> Prepared:
     written = _written(services, found.decided)
-    return replace(
-        written,
+    return written._replace(
         decisions=with_assignments(written.decisions, found),
         # The arms of a client that was not read may be stored already, and be others.
         assignments=()
@@ -176,7 +174,7 @@ class _Writer:
         """What the model says; of a change that it knows nothing of it says nothing."""
         if not self._has_target or slot.change not in _ESTIMATED:
             return None
-        return round(float(self._probabilities[slot.position]), _DIGITS)
+        return round(self._probabilities.item(slot.position), _DIGITS)
 
     def _item(self, slot: Slot) -> Item:
         position = slot.position

@@ -79,8 +79,7 @@ class Item(NamedTuple):
     logging_probability: float
 
 
-@dataclass(frozen=True, slots=True)
-class RecommendedList:
+class RecommendedList(NamedTuple):
     """The list for one placement.
 
     Attributes:
@@ -113,8 +112,7 @@ class Versions:
     state: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """The answer to a `Query`.
 
     Attributes:
@@ -144,8 +142,7 @@ class Recommendation:
     is_held_out: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """An answer that is not logged yet.
 
     Attributes:

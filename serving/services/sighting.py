@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -27,8 +27,7 @@ ARM_UNAVAILABLE = "arm_unavailable"
 STORE_UNAVAILABLE = "store_unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class Sighted:
+class Sighted(NamedTuple):
     """A client as a request finds it.
 
     Attributes:
@@ -102,7 +101,7 @@ async def sight_all(
     else:
         sighted = await _sight_in_arms(services, world, world.trials, queries, is_memory_enough)
     if is_memory_enough and services.commits.outage is not None:
-        return [replace(one, degraded=STORE_UNAVAILABLE) for one in sighted]
+        return [one._replace(degraded=STORE_UNAVAILABLE) for one in sighted]
     return sighted
 
 
@@ -198,7 +197,7 @@ def _in_its_arms(
         return sighted
     moment = Moment(sighted.now, None, query.channel, query.language, query.role, base.engine.zone)
     enrolments = trials.enrol(sighted.state, [ask.placement_id for ask in asks], kept, moment, of_unit)
-    enrolled = replace(sighted, enrolments=enrolments)
+    enrolled = sighted._replace(enrolments=enrolments)
     if enrolled.is_held_out:
         return _as_usual(enrolled)
     return in_world(enrolled, query, trials.world_of(enrolments))
@@ -210,7 +209,7 @@ def _as_usual(sighted: Sighted) -> Sighted:
     state, query = replace(sighted.state, profile=profile), sighted.query
     if not sighted.is_stored and query.profile is not None:
         query = replace(query, profile=profile)
-    return replace(sighted, query=query, state=state)
+    return sighted._replace(query=query, state=state)
 
 
 def in_world(sighted: Sighted, query: Query, world: World) -> Sighted:
@@ -230,7 +229,7 @@ def in_world(sighted: Sighted, query: Query, world: World) -> Sighted:
             for wanted in query.lists
         ]
     )
-    return replace(sighted, query=replace(query, lists=lists), world=world)
+    return sighted._replace(query=replace(query, lists=lists), world=world)
 
 
 def score_each(services: Services, sighted: Sequence[Sighted]) -> list[Sighted]:
@@ -251,7 +250,7 @@ def score_each(services: Services, sighted: Sequence[Sighted]) -> list[Sighted]:
         for place, one, (estimate, cause) in zip(places, these, scored, strict=True):
             is_lacking = any(enrolment.fault for enrolment in one.enrolments)
             degraded = ARM_UNAVAILABLE if cause is None and is_lacking else cause
-            found[place] = replace(one, scored=estimate, degraded=degraded)
+            found[place] = one._replace(scored=estimate, degraded=degraded)
     return found
 
 
