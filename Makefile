@@ -38,6 +38,8 @@ $(RUN_DIR)/.loaded: | $(RUN_DIR)/data
 	$(BIN)/recsys-serve load $(RUN_DIR)/data
 	@touch $@
 
+# Tests start many processes: each reads compiled modules.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) browser ## the whole test suite
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -118,6 +118,14 @@ def _spending_bounds(
     return tuple(bounds)
 
 
+@lru_cache(maxsize=1)
+def _quadrature() -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights of Gauss and Legendre: finding them takes longer than walking over a look."""
+    nodes, weights = np.polynomial.legendre.leggauss(_N_NODES)
+    nodes.flags.writeable = weights.flags.writeable = False
+    return nodes, weights
+
+
 class _Walk:
     """The part of the Brownian motion that has crossed no bound yet, on the nodes of a quadrature."""
 
@@ -126,7 +134,7 @@ class _Walk:
         self.share = 0.0
         self.points = np.zeros(1)
         self.masses = np.ones(1)
-        self.nodes, self.weights = np.polynomial.legendre.leggauss(_N_NODES)
+        self.nodes, self.weights = _quadrature()
 
     def chance(self, share: float, bound: float) -> float:
         """Chance of crossing at this look for the first time."""

@@ -1,8 +1,8 @@
-"""Public data as canonical tables: small made-up raw files, and the real ones against published counts."""
+"""Public data as canonical tables, from small made-up raw files."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +11,6 @@ import pytest
 from recsys.data.dataset import Dataset
 from recsys.data.read import read_dataset
 from recsys.data.snapshot import take_snapshot
-from recsys.data.splits import first_adoptions
 from recsys.domain import HoldingsKind
 from recsys.errors import DataError
 from training.prepare import gov_site_services, online_retail
@@ -22,17 +21,6 @@ HORIZON_DAYS = 92
 
 def day(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-def adopters(dataset: Dataset, cut: str) -> tuple[int, int]:
-    """Number of clients with at least one relevant offer that was known at the cut, and of such pairs."""
-    known = {offer.offer_id for offer in take_snapshot(dataset, day(cut)).offers}
-    found = [
-        adopted & known
-        for adopted in first_adoptions(dataset, day(cut), HORIZON_DAYS).values()
-        if adopted & known
-    ]
-    return len(found), sum(len(adopted) for adopted in found)
 
 
 @pytest.fixture
@@ -209,63 +197,3 @@ def test_a_long_address_becomes_a_stable_id(tmp_path: Path) -> None:
     (client,) = dataset.table("clients").filter(pl.col("name") == address)["client_id"].unique()
     assert client == gov_site_services.site_id(address)
     assert len(client) == 64
-
-
-@pytest.fixture(scope="session")
-def real_retail(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    out = tmp_path_factory.mktemp("retail") / "out"
-    online_retail.prepare(reference_dir / "data", out)
-    return read_dataset(out)
-
-
-@pytest.fixture(scope="session")
-def real_sites(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    out = tmp_path_factory.mktemp("sites") / "out"
-    gov_site_services.prepare(reference_dir / "data", out)
-    return read_dataset(out)
-
-
-def first_purchases(lines: pl.DataFrame, cut: str) -> tuple[int, int]:
-    """The protocol straight from invoice lines: number of clients, and of (client, product) pairs."""
-    before = lines.filter(pl.col("at") < day(cut)).select("CustomerID", "StockCode").unique()
-    first = (
-        lines.filter(pl.col("at") >= day(cut), pl.col("at") < day(cut) + timedelta(days=HORIZON_DAYS))
-        .select("CustomerID", "StockCode")
-        .unique()
-        .join(before, on=["CustomerID", "StockCode"], how="anti")
-        .join(before, on="CustomerID", how="semi")
-        .join(before, on="StockCode", how="semi")
-    )
-    return first["CustomerID"].n_unique(), len(first)
-
-
-@pytest.mark.reference
-def test_retail_counts_are_the_published_ones_without_postage(
-    real_retail: Dataset, reference_dir: Path
-) -> None:
-    raw = pl.read_parquet(reference_dir / "data" / "online_retail" / "online_retail.parquet")
-    lines = raw.filter(
-        pl.col("CustomerID").is_not_null(), pl.col("Quantity") > 0, ~pl.col("InvoiceNo").str.starts_with("C")
-    ).with_columns(pl.col("InvoiceDate").dt.replace_time_zone("UTC").alias("at"))
-    assert first_purchases(lines, "2011-06-10") == (1_288, 28_871)  # published: postage counts as a product
-    products = lines.filter(~pl.col("StockCode").is_in(online_retail.NOT_PRODUCTS))
-    assert first_purchases(products, "2011-06-10") == (1_283, 28_822)
-    assert adopters(real_retail, "2011-06-10") == (1_283, 28_822)
-
-
-@pytest.mark.reference
-@pytest.mark.parametrize(
-    ("cut", "published", "found"),
-    [
-        ("2024-04-01", 435, 435),
-        ("2024-05-06", 352, 352),
-        ("2024-06-03", 582, 585),  # see the card
-        ("2024-07-01", 670, 670),
-    ],
-)
-def test_site_adopters_are_the_published_ones(
-    real_sites: Dataset, cut: str, published: int, found: int
-) -> None:
-    n_adopters, _ = adopters(real_sites, cut)
-    assert n_adopters == found
-    assert abs(n_adopters - published) <= 3
