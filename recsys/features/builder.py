@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ def spec_of(need_groups: Sequence[str]) -> FeatureSpec:
     return FeatureSpec(client_features(need_groups), (*OFFER_FEATURES, *PAIR_FEATURES))
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureRows:
+class FeatureRows(NamedTuple):
     """A client's features at a moment.
 
     Attributes:
@@ -43,6 +42,18 @@ class FeatureRows:
     pairs: FloatArray
 
 
+class Asked(NamedTuple):
+    """Names of features.
+
+    Attributes:
+        client: Of the client's row.
+        pair: Of the rows with offers.
+    """
+
+    client: frozenset[str]
+    pair: frozenset[str]
+
+
 class FeatureBuilder:
     """Builds feature rows; everything that does not depend on the client is prepared once.
 
@@ -50,6 +61,11 @@ class FeatureBuilder:
         offers: The catalogue.
         population: Frozen figures of all clients; None = unknown.
         thresholds: Where lifecycle stages begin and end.
+        asked: Names of the features that are wanted; None = all.
+
+    Attributes:
+        offer_ids: Of the catalogue, ascending.
+        spec: The features of the rows: at least what is asked for, in the order of all.
     """
 
     def __init__(
@@ -57,17 +73,28 @@ class FeatureBuilder:
         offers: Sequence[Offer],
         population: Population | None = None,
         thresholds: StageThresholds = StageThresholds(),  # noqa: B008 -- frozen
+        asked: Asked | None = None,
     ) -> None:
         need_groups = need_groups_of(offers) if population is None else population.need_groups
-        self._client = ClientFamily(offers, need_groups, thresholds)
-        self._offers = OfferFamily(offers, population)
-        self._pair = PairFamily(self._offers, population)
+        self._made_of = offers, population, thresholds
+        of_client, of_pairs = asked or (None, None)
+        self._client = ClientFamily(offers, need_groups, thresholds, of_client)
+        self._offers = OfferFamily(offers, population, of_pairs)
+        self._pair = PairFamily(self._offers, population, of_pairs)
         # what the families write, the offers' rows first, in one array that costs one copy
         self._template = np.concatenate([self._offers.template.reshape(-1), self._pair.template])
         self._template_at: tuple[datetime | None, FloatArray] = None, self._template
         self.offer_ids = tuple(self._offers.positions)
-        self.spec = spec_of(need_groups)
+        self.spec = FeatureSpec(self._client.features, (*self._offers.features, *self._pair.features))
         self._staff_line = None if population is None else population.staff_line
+
+    def narrowed(self, asked: Asked) -> FeatureBuilder:
+        """A builder of the same rows with fewer numbers, which cost less.
+
+        Args:
+            asked: Names of the features that are wanted.
+        """
+        return FeatureBuilder(*self._made_of, asked)
 
     def profile_of(self, state: ClientState) -> Profile | None:
         """The client's profile, its staff guessed where it is unknown; see `StaffLine`."""
@@ -86,7 +113,7 @@ class FeatureBuilder:
         """The client's own numbers and those with every offer; arguments as in `client_row`."""
         state, activity = present(state, now), recent_activity(state, now)
         cells, n_offers = self._cells_at(now), len(self.offer_ids)
-        self._pair.fill(cells[len(OFFER_FEATURES) * n_offers :], state, activity, now)
+        self._pair.fill(cells[self._offers.template.size :], state, activity, now)
         return FeatureRows(
             self._client.row(state, activity, now), cells[:-1].reshape(len(self.spec.pair), n_offers).T
         )

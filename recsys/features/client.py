@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from collections.abc import Callable, Iterable, Sequence, Set
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from recsys.features.lifecycle import (
     traffic,
 )
 from recsys.features.spec import Feature, counts, flags
-from recsys.history import Activity, MonthFigures, hour_of
+from recsys.history import Activity, hour_of
 
 FloatArray = NDArray[np.float64]
 
@@ -41,6 +41,8 @@ _COUNTED = (
 _WEEK_HOURS, _MONTH_HOURS, _ = (24 * days for days in WINDOWS_DAYS)
 _FIRST_WINDOWS = {each.value: place * len(WINDOWS_DAYS) for place, each in enumerate(_COUNTED)}
 _N_WINDOW_COUNTS = len(_COUNTED) * len(WINDOWS_DAYS)
+_Values = Sequence[float | None]
+_Read = Callable[[ClientState, Activity, datetime], _Values]
 _INDUSTRIES = "ABCDEFGHIJKLMNOPQRS"
 _SIZE_RANKS = {Size.MICRO: 1.0, Size.SMALL: 2.0, Size.MEDIUM: 3.0, Size.LARGE: 4.0}
 _FORM_CODES = {
@@ -60,8 +62,8 @@ _PROFILE = (
     Feature("tenure_days", "days", -math.inf),
     *counts(["loyalty_points"]),
     *flags(["is_vip", "is_in_account_group"]),
-    *flags([f"stage_{stage}" for stage in Stage]),
 )
+_STAGES = flags([f"stage_{stage}" for stage in Stage])
 _MONTHS = (
     *counts(["n_months_known"]),
     Feature("days_since_month", "days", -math.inf),
@@ -79,14 +81,12 @@ _MONTHS = (
     Feature("spend_change", "ratio", -1.0),
     Feature("traffic_change", "ratio", -1.0),
 )
-_HISTORY = (
-    *counts(["n_holdings", "n_past_offers"]),
-    Feature("days_since_connection", "days"),
+_HELD = (*counts(["n_holdings", "n_past_offers"]), Feature("days_since_connection", "days"))
+_ACTIVITY = (
     *counts([f"n_{each}s_{days}d" for each in _COUNTED for days in WINDOWS_DAYS]),
     Feature("days_since_activity", "days"),
-    Feature("days_since_complaint", "days"),
-    *flags(["has_open_complaint"]),
 )
+_COMPLAINTS = (Feature("days_since_complaint", "days"), *flags(["has_open_complaint"]))
 
 
 def traits_of(profile: Profile | None) -> tuple[str, ...]:
@@ -152,8 +152,12 @@ def client_features(need_groups: Sequence[str]) -> tuple[Feature, ...]:
     Args:
         need_groups: Groups whose holdings are counted, one feature each.
     """
-    groups = [f"n_holdings_in_{group}" for group in need_groups]
-    return (*_PROFILE, *_MONTHS, *_HISTORY, *counts([*groups, "n_holdings_in_other"]))
+    groups = _of_groups(need_groups)
+    return (*_PROFILE, *_STAGES, *_MONTHS, *_HELD, *_ACTIVITY, *_COMPLAINTS, *groups)
+
+
+def _of_groups(need_groups: Sequence[str]) -> tuple[Feature, ...]:
+    return counts([*(f"n_holdings_in_{group}" for group in need_groups), "n_holdings_in_other"])
 
 
 class ClientFamily:
@@ -164,10 +168,18 @@ class ClientFamily:
         need_groups: Groups whose holdings are counted, one feature each; a holding of another group, or
             of an offer that the catalogue does not have, is counted under ``other``.
         thresholds: Where lifecycle stages begin and end.
+        asked: Names of the features that are wanted; None = all.
+
+    Attributes:
+        features: Of the row. What is read together comes together: at least what is asked for.
     """
 
     def __init__(
-        self, offers: Sequence[Offer], need_groups: Sequence[str], thresholds: StageThresholds
+        self,
+        offers: Sequence[Offer],
+        need_groups: Sequence[str],
+        thresholds: StageThresholds,
+        asked: Set[str] | None = None,
     ) -> None:
         places = {group: place for place, group in enumerate(need_groups)}
         self._n_groups = len(need_groups)
@@ -175,6 +187,18 @@ class ClientFamily:
             offer.offer_id: places[offer.need_group] for offer in offers if offer.need_group in places
         }
         self._thresholds = thresholds
+        parts: tuple[tuple[tuple[Feature, ...], _Read], ...] = (
+            (_PROFILE, _profile_values),
+            (_STAGES, self._stage_values),
+            (_MONTHS, self._month_values),
+            (_HELD, _held_values),
+            (_ACTIVITY, _activity_values),
+            (_COMPLAINTS, _complaint_values),
+            (_of_groups(need_groups), self._group_counts),
+        )
+        kept = [part for part in parts if asked is None or any(each.name in asked for each in part[0])]
+        self.features = tuple([each for features, _ in kept for each in features])
+        self._reads = tuple([read for _, read in kept])
 
     def row(self, state: ClientState, activity: Activity, now: datetime) -> FloatArray:
         """The client's numbers.
@@ -185,44 +209,34 @@ class ClientFamily:
             now: The moment, aware.
 
         Returns:
-            Shape (n_features,), in the order of `client_features`; NaN = unknown.
+            Shape (n_features,), in the order of `features`; NaN = unknown.
         """
-        today = now.date()
-        months = state.history.months
-        values = self._profile_values(state, today)
-        values += self._month_values(months, today) if months else _NO_MONTHS
-        values += _history_values(state, activity, now)
-        groups = [0] * (self._n_groups + 1)
-        for held in state.holdings:
-            groups[self._group_of.get(held.offer_id, self._n_groups)] += 1
-        values += groups
+        values: list[float | None] = []
+        for read in self._reads:
+            values += read(state, activity, now)
         # NumPy makes None NaN
         return np.fromiter(values, np.float64, len(values))
 
-    def _profile_values(self, state: ClientState, today: date) -> list[float | None]:
-        profile = state.profile or _NOBODY
-        since = profile.client_since_on
-        return [
-            _SIZE_RANKS.get(profile.size, math.nan),
-            _FORM_CODES[profile.legal_form],
-            None if profile.industry is None else _INDUSTRIES.find(profile.industry),
-            profile.n_employees,
-            profile.revenue_minor,
-            None if since is None else (today - since).days,
-            profile.loyalty_points,
-            profile.is_vip,
-            profile.account_group_id is not None,
-            *_STAGE_FLAGS[stage_of(state, today, self._thresholds)],
-        ]
+    def _stage_values(self, state: ClientState, _: Activity, now: datetime) -> _Values:
+        return _STAGE_FLAGS[stage_of(state, now.date(), self._thresholds)]
 
-    def _month_values(self, months: Sequence[MonthFigures], today: date) -> list[float | None]:
+    def _group_counts(self, state: ClientState, _: Activity, __: datetime) -> _Values:
+        groups = [0] * (self._n_groups + 1)
+        for held in state.holdings:
+            groups[self._group_of.get(held.offer_id, self._n_groups)] += 1
+        return groups
+
+    def _month_values(self, state: ClientState, _: Activity, now: datetime) -> _Values:
+        months = state.history.months
+        if not months:
+            return _NO_MONTHS
         last = months[-1]
         sims, weight = n_sims(last), self._thresholds.megabytes_per_minute
         spends = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
         bases = months_compared(months, len(months) - 1)
         return [
             len(months),
-            (today - last.month_on).days,
+            (now.date() - last.month_on).days,
             sims,
             last.n_sims_employees,
             last.n_sims_field,
@@ -242,23 +256,46 @@ class ClientFamily:
         ]
 
 
-_NO_MONTHS: list[float | None] = [0, *([None] * (len(_MONTHS) - 1))]
+_NO_MONTHS: _Values = [0, *([None] * (len(_MONTHS) - 1))]
+_NO_ACTIVITY: _Values = [*([0] * _N_WINDOW_COUNTS), None]
 
 
-def _history_values(state: ClientState, activity: Activity, now: datetime) -> list[float | None]:
+def _profile_values(state: ClientState, _: Activity, now: datetime) -> _Values:
+    profile = state.profile or _NOBODY
+    since = profile.client_since_on
+    return [
+        _SIZE_RANKS.get(profile.size, math.nan),
+        _FORM_CODES[profile.legal_form],
+        None if profile.industry is None else _INDUSTRIES.find(profile.industry),
+        profile.n_employees,
+        profile.revenue_minor,
+        None if since is None else (now.date() - since).days,
+        profile.loyalty_points,
+        profile.is_vip,
+        profile.account_group_id is not None,
+    ]
+
+
+def _held_values(state: ClientState, _: Activity, now: datetime) -> _Values:
     newest = state.holdings[-1].connected_at if state.holdings else None
-    complaint = state.history.complaint
-    complaint_days = None if complaint is None else days_between(complaint.complained_at, now)
-    hour = hour_of(now)
     return [
         len(state.holdings),
         len(state.past_offer_ids),
         None if newest is None else days_between(newest, now),
-        *_window_counts(activity, hour),
-        (hour - activity.hours[-1]) / 24 if activity.hours else None,
-        complaint_days,
-        complaint_days is not None and complaint_days < COMPLAINT_OPEN_DAYS,
     ]
+
+
+def _activity_values(_: ClientState, activity: Activity, now: datetime) -> _Values:
+    if not activity.hours:
+        return _NO_ACTIVITY
+    hour = hour_of(now)
+    return [*_window_counts(activity, hour), (hour - activity.hours[-1]) / 24]
+
+
+def _complaint_values(state: ClientState, _: Activity, now: datetime) -> _Values:
+    complaint = state.history.complaint
+    days = None if complaint is None else days_between(complaint.complained_at, now)
+    return [days, days is not None and days < COMPLAINT_OPEN_DAYS]
 
 
 def recent_activity(state: ClientState, now: datetime) -> Activity:

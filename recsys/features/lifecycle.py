@@ -135,7 +135,10 @@ def stage_of(state: ClientState, as_of_on: date, thresholds: StageThresholds) ->
 
 def n_sims(month: MonthFigures) -> int | None:
     """SIMs of every kind; None when no kind is known."""
-    return _sum(month.n_sims_employees, month.n_sims_field, month.n_sims_devices)
+    employees, field, devices = month.n_sims_employees, month.n_sims_field, month.n_sims_devices
+    if employees is None and field is None and devices is None:
+        return None
+    return (employees or 0) + (field or 0) + (devices or 0)
 
 
 def traffic(month: MonthFigures, megabytes_per_minute: int) -> int | None:
@@ -145,8 +148,10 @@ def traffic(month: MonthFigures, megabytes_per_minute: int) -> int | None:
         >>> traffic(MonthFigures(date(2025, 1, 1), voice_minutes=10, data_megabytes=50), 25)
         300
     """
-    calls = _sum(month.voice_minutes, month.n_sms)
-    return _sum(None if calls is None else calls * megabytes_per_minute, month.data_megabytes)
+    voice, sms, data = month.voice_minutes, month.n_sms, month.data_megabytes
+    if voice is None and sms is None:
+        return data
+    return ((voice or 0) + (sms or 0)) * megabytes_per_minute + (data or 0)
 
 
 def relative_change(value: int | None, base: int | None) -> float | None:
@@ -277,11 +282,6 @@ def _is_back(contract: Contract, as_of_on: date, thresholds: StageThresholds) ->
 
 def _number(month: MonthFigures) -> int:
     return month.month_on.year * 12 + month.month_on.month
-
-
-def _sum(*parts: int | None) -> int | None:
-    known = [part for part in parts if part is not None]
-    return sum(known) if known else None
 
 
 def _day(text: str | None) -> date | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 
 import numpy as np
@@ -31,8 +31,6 @@ OFFER_FEATURES = (
     Feature("adoption_trend", "ratio"),
     Feature("population_age_days", "days", -math.inf),
 )
-_DAYS_LIVE = [each.name for each in OFFER_FEATURES].index("days_live")
-_AGE = len(OFFER_FEATURES) - 1
 
 
 class OfferFamily:
@@ -41,9 +39,16 @@ class OfferFamily:
     Args:
         offers: The catalogue.
         population: Frozen figures; None = every figure of the population is unknown.
+        asked: Names of the features that are wanted; None = all.
+
+    Attributes:
+        features: Of each offer, in the order of `OFFER_FEATURES`.
+        template: Them without what time changes, shape (n_features, n_offers).
     """
 
-    def __init__(self, offers: Sequence[Offer], population: Population | None) -> None:
+    def __init__(
+        self, offers: Sequence[Offer], population: Population | None, asked: Set[str] | None = None
+    ) -> None:
         self.offers = tuple(sorted(offers, key=lambda offer: offer.offer_id))
         self.positions: Mapping[str, int] = {
             offer.offer_id: position for position, offer in enumerate(self.offers)
@@ -59,7 +64,10 @@ class OfferFamily:
             for position, offer in enumerate(self.offers)
             if offer.valid_from is not None
         ]
-        self.template = self._static_block()
+        kept = [row for row, each in enumerate(OFFER_FEATURES) if asked is None or each.name in asked]
+        self.features = tuple([OFFER_FEATURES[row] for row in kept])
+        self._rows = {each.name: row for row, each in enumerate(self.features)}
+        self.template = self._static_block()[kept]
         self._price_regions = {price.region for offer in self.offers for price in offer.prices}
         self._prices: dict[tuple[str | None, Size], FloatArray] = {}
 
@@ -70,14 +78,15 @@ class OfferFamily:
         """Write what time changes of every offer.
 
         Args:
-            block: A copy of `template`, shape (n_features, n_offers), in the order of `OFFER_FEATURES`;
-                changed in place.
+            block: A copy of `template`; changed in place.
             now: The moment, aware.
         """
-        for position, since in self._live_since:
-            block[_DAYS_LIVE, position] = days_between(since, now)
-        if self._population is not None:
-            block[_AGE] = days_between(self._population.as_of, now)
+        live, age = self._rows.get("days_live"), self._rows.get("population_age_days")
+        if live is not None:
+            for position, since in self._live_since:
+                block[live, position] = days_between(since, now)
+        if age is not None and self._population is not None:
+            block[age] = days_between(self._population.as_of, now)
 
     def prices(self, region: str | None, size: Size) -> FloatArray:
         """What such a client pays for each offer, in minor units; NaN where no price applies."""
@@ -116,7 +125,8 @@ class OfferFamily:
         block = np.full((len(OFFER_FEATURES), len(self.offers)), math.nan)
         block[: len(rows)] = np.array(rows).reshape(len(rows), len(self.offers))
         if self._population is not None:
-            block[len(rows) : _AGE] = self.aligned(_population_rows(self._population))
+            figures = self.aligned(_population_rows(self._population))
+            block[len(rows) : len(rows) + len(figures)] = figures
         return block
 
 

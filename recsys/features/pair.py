@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
-from datetime import date, datetime
+from collections.abc import Mapping, Set
+from datetime import datetime
 from itertools import repeat
 from typing import NamedTuple
 
@@ -35,13 +35,13 @@ PAIR_FEATURES = (
     *(Feature(f"days_since_{each}", "days") for each in (*_TIMED, EventType.DISMISSAL)),
     Feature("days_to_term_end", "days", -math.inf),
 )
-_AT = {feature.name: row for row, feature in enumerate(PAIR_FEATURES)}
-# The rows of the timed types side by side, so that a place in one is a place in the other.
-_TOTALS, _SINCE = f"n_{_TIMED[0]}s_90d", f"days_since_{_TIMED[0]}"
-# Rows that are unknown until something is known, instead of zero.
-_UNKNOWN_ROWS = [
-    row for row, each in enumerate(PAIR_FEATURES) if each.unit in {"days", "ratio", "minor", "share"}
-]
+# What is found together is written together.
+_TOGETHER = (
+    {"are_prerequisites_met", "n_prerequisites_missing"},
+    *({f"n_{each}s_30d", f"n_{each}s_90d", f"days_since_{each}"} for each in _TIMED),
+)
+# Features that are unknown until something is known, instead of zero.
+_UNKNOWN_UNITS = {"days", "ratio", "minor", "share"}
 _MONTH_HOURS = 30 * 24
 _NOBODY = Profile()
 
@@ -69,23 +69,32 @@ class PairFamily:
     Args:
         offers: The catalogue as features need it.
         population: Frozen figures; None = unknown.
+        asked: Names of the features that are wanted; None = all.
+
+    Attributes:
+        features: Of the rows, in the order of `PAIR_FEATURES`: at least what is asked for.
     """
 
-    def __init__(self, offers: OfferFamily, population: Population | None) -> None:
+    def __init__(
+        self, offers: OfferFamily, population: Population | None, asked: Set[str] | None = None
+    ) -> None:
         self._offers = offers
         n_offers = len(offers)
-        self._starts = {name: row * n_offers for name, row in _AT.items()}
+        self.features = _features_with(asked)
+        self._starts = {each.name: row * n_offers for row, each in enumerate(self.features)}
         self._effects = _effects(offers, self._starts)
         self._n_required = offers.n_prerequisites.tolist()
-        self._nowhere = len(PAIR_FEATURES) * n_offers
+        self._nowhere = len(self.features) * n_offers
+        self._timed = [each for each in _TIMED if f"days_since_{each}" in self._starts]
         self._timed_places = {
             (offer_id, event_type.value): number * n_offers + position
-            for number, event_type in enumerate(_TIMED)
+            for number, event_type in enumerate(self._timed)
             for offer_id, position in offers.positions.items()
         }
-        segments = () if population is None else population.segments
-        shares = None if population is None else offers.aligned(population.segment_shares)
-        self._neighbours = {name: shares[row] for row, name in enumerate(segments) if shares is not None}
+        self._neighbours: dict[str, FloatArray] = {}
+        if population is not None and "neighbour_share" in self._starts:
+            shares = offers.aligned(population.segment_shares)
+            self._neighbours = dict(zip(population.segments, shares, strict=True))
         self.template = self._cells_of_nobody()
 
     def fill(self, cells: FloatArray, state: ClientState, activity: Activity, now: datetime) -> None:
@@ -97,30 +106,30 @@ class PairFamily:
             activity: Its activity within the last 90 days.
             now: The moment, aware.
         """
-        found = self._held_cells(state, now.date())
-        start = self._starts["days_since_dismissal"]
-        for item in state.dismissals:
-            position = self._offers.positions.get(item.offer_id)
-            if position is not None:
-                found[start + position] = days_between(item.dismissed_at, now)
+        found = self._held_cells(state)
+        found.update(self._dated_cells(state, now))
         # one assignment of many numbers costs less than many of one
         n_cells = len(found)
         cells[np.fromiter(found, np.intp, n_cells)] = np.fromiter(found.values(), np.float64, n_cells)
         self._fill_money(cells, state)
-        if activity.hours:
+        if activity.hours and self._timed:
             self._fill_activity(cells, activity, hour_of(now))
 
     def _cells_of_nobody(self) -> FloatArray:
-        block = np.zeros((len(PAIR_FEATURES), len(self._offers)))
-        block[_UNKNOWN_ROWS] = math.nan
-        block[_AT["n_prerequisites_missing"]] = self._offers.n_prerequisites
-        block[_AT["are_prerequisites_met"]] = self._offers.n_prerequisites == 0
-        block[_AT["has_need_gap"]] = self._offers.has_group
+        offers = self._offers
+        given = {
+            "n_prerequisites_missing": offers.n_prerequisites,
+            "are_prerequisites_met": offers.n_prerequisites == 0,
+            "has_need_gap": offers.has_group,
+        }
+        block = np.zeros((len(self.features), len(offers)))
+        for row, each in zip(block, self.features, strict=True):
+            row[:] = given.get(each.name, math.nan if each.unit in _UNKNOWN_UNITS else 0.0)
         return np.append(block.reshape(-1), 0.0)
 
-    def _held_cells(self, state: ClientState, today: date) -> dict[int, float]:
-        """What holdings, present and past, change."""
-        positions, starts = self._offers.positions, self._starts
+    def _held_cells(self, state: ClientState) -> dict[int, float]:
+        """What is changed by what is held."""
+        starts = self._starts
         found: dict[int, float] = {}
         met: set[tuple[int, int]] = set()
         for offer_id in {held.offer_id for held in state.holdings}:
@@ -130,40 +139,55 @@ class PairFamily:
                 for cell in effect.in_group:
                     found[cell] = found.get(cell, 0.0) + 1.0
                 met.update(effect.met)
-        was_held, term_end = starts["was_held"], starts["days_to_term_end"]
-        for offer_id in state.past_offer_ids:
-            if offer_id in positions:
-                found[was_held + positions[offer_id]] = 1.0
-        for held in state.holdings:
-            if held.term_ends_on is not None and held.offer_id in positions:
-                found[term_end + positions[held.offer_id]] = float((held.term_ends_on - today).days)
-        missing, are_met = starts["n_prerequisites_missing"], starts["are_prerequisites_met"]
-        for position, _ in met:
-            n_missing = found.get(missing + position, self._n_required[position]) - 1.0
-            found[missing + position] = n_missing
-            found[are_met + position] = float(n_missing == 0)
+        if met:
+            missing, are_met = starts["n_prerequisites_missing"], starts["are_prerequisites_met"]
+            for position, _ in met:
+                n_missing = found.get(missing + position, self._n_required[position]) - 1.0
+                found[missing + position] = n_missing
+                found[are_met + position] = float(n_missing == 0)
+        return found
+
+    def _dated_cells(self, state: ClientState, now: datetime) -> dict[int, float]:
+        """What was, is to end or was dismissed."""
+        positions, starts = self._offers.positions, self._starts
+        found: dict[int, float] = {}
+        if (start := starts.get("was_held")) is not None:
+            for offer_id in state.past_offer_ids:
+                if offer_id in positions:
+                    found[start + positions[offer_id]] = 1.0
+        if (start := starts.get("days_to_term_end")) is not None:
+            today = now.date()
+            for held in state.holdings:
+                if held.term_ends_on is not None and held.offer_id in positions:
+                    found[start + positions[held.offer_id]] = float((held.term_ends_on - today).days)
+        if (start := starts.get("days_since_dismissal")) is not None:
+            for item in state.dismissals:
+                if item.offer_id in positions:
+                    found[start + positions[item.offer_id]] = days_between(item.dismissed_at, now)
         return found
 
     def _fill_money(self, cells: FloatArray, state: ClientState) -> None:
-        profile, n_offers = state.profile or _NOBODY, len(self._offers)
+        profile, n_offers, starts = state.profile or _NOBODY, len(self._offers), self._starts
         prices = self._offers.prices(profile.region, profile.size)
-        start = self._starts["price_minor"]
-        cells[start : start + n_offers] = prices
-        months = state.history.months
-        spend = months[-1].spend_minor if months else None
-        if spend is not None and spend > 0:
-            start = self._starts["price_to_spend"]
-            np.divide(prices, spend, out=cells[start : start + n_offers])
-        for segment in segments_of(state.profile):
-            shares = self._neighbours.get(segment)
-            if shares is not None:
-                start = self._starts["neighbour_share"]
-                cells[start : start + n_offers] = shares
-                break
+        if (start := starts.get("price_minor")) is not None:
+            cells[start : start + n_offers] = prices
+        if (start := starts.get("price_to_spend")) is not None:
+            months = state.history.months
+            spend = months[-1].spend_minor if months else None
+            if spend is not None and spend > 0:
+                np.divide(prices, spend, out=cells[start : start + n_offers])
+        if (start := starts.get("neighbour_share")) is not None:
+            for segment in segments_of(state.profile):
+                shares = self._neighbours.get(segment)
+                if shares is not None:
+                    cells[start : start + n_offers] = shares
+                    break
 
     def _fill_activity(self, cells: FloatArray, activity: Activity, hour: int) -> None:
         n_offers, n_entries, hours = len(self._offers), len(activity.hours), activity.hours
-        n_timed, since, totals = len(_TIMED) * n_offers, self._starts[_SINCE], self._starts[_TOTALS]
+        # the rows of the timed types lie side by side: a place among the ones is a place among the others
+        n_timed, first_type = len(self._timed) * n_offers, self._timed[0]
+        totals, since = self._starts[f"n_{first_type}s_90d"], self._starts[f"days_since_{first_type}"]
         nowhere = self._nowhere - since
         found = map(
             self._timed_places.get,
@@ -175,40 +199,48 @@ class PairFamily:
         cells[totals : totals + n_timed] = np.bincount(places, counts, n_timed)[:n_timed]
         # entries ascend by hour, and of several numbers for one cell the last stays
         cells[since:][places] = (hour - np.fromiter(hours, np.float64, n_entries)) / 24
-        first, recent = bisect_right(hours, hour - _MONTH_HOURS), self._starts["n_impressions_30d"]
-        # impressions come first of the timed types
-        cells[recent : recent + n_offers] = np.bincount(places[first:], counts[first:], n_offers)[:n_offers]
+        recent = self._starts.get("n_impressions_30d")
+        if recent is not None:
+            first = bisect_right(hours, hour - _MONTH_HOURS)
+            found_30d = np.bincount(places[first:], counts[first:], n_offers)
+            # impressions come first of the timed types
+            cells[recent : recent + n_offers] = found_30d[:n_offers]
+
+
+def _features_with(asked: Set[str] | None) -> tuple[Feature, ...]:
+    """The features that are asked for, and those that are found with them."""
+    if asked is None:
+        return PAIR_FEATURES
+    kept = set(asked).union(*(group for group in _TOGETHER if group & asked))
+    return tuple([each for each in PAIR_FEATURES if each.name in kept])
 
 
 def _effects(offers: OfferFamily, starts: Mapping[str, int]) -> Mapping[str, _Effect]:
     """What holding each offer changes; an offer outside the catalogue may still be asked for by others."""
-    cells: dict[str, dict[int, float]] = defaultdict(dict)
+    cells: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
     met: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for position, offer in enumerate(offers.offers):
         own = cells[offer.offer_id]
-        own[starts["is_held"] + position] = 1.0
-        own.update((starts["is_slot_taken"] + each, 1.0) for each in offers.in_slot.get(position, ()))
-        own.update((starts["has_need_gap"] + each, 0.0) for each in offers.in_group.get(position, ()))
+        own["is_held", position] = 1.0
+        own.update((("is_slot_taken", each), 1.0) for each in offers.in_slot.get(position, ()))
+        own.update((("has_need_gap", each), 0.0) for each in offers.in_group.get(position, ()))
         if offer.upgrades_to is not None and offer.upgrades_to in offers.positions:
-            own[starts["is_upgrade"] + offers.positions[offer.upgrades_to]] = 1.0
+            own["is_upgrade", offers.positions[offer.upgrades_to]] = 1.0
         for other in offer.excludes:
-            cells[other][starts["is_excluded"] + position] = 1.0
+            cells[other]["is_excluded", position] = 1.0
             # an exclusion holds in both directions
             if other in offers.positions:
-                own[starts["is_excluded"] + offers.positions[other]] = 1.0
+                own["is_excluded", offers.positions[other]] = 1.0
         for number, group in enumerate(offer.requires):
             for other in group:
                 met[other].append((position, number))
+    counted, are_met = starts.get("n_held_in_group"), "are_prerequisites_met" in starts
+    in_group = {} if counted is None else offers.in_group
     return {
         offer_id: _Effect(
-            cells[offer_id],
-            tuple(
-                [
-                    starts["n_held_in_group"] + each
-                    for each in offers.in_group.get(offers.positions.get(offer_id, -1), ())
-                ]
-            ),
-            tuple(met[offer_id]),
+            {starts[name] + at: value for (name, at), value in cells[offer_id].items() if name in starts},
+            tuple([(counted or 0) + at for at in in_group.get(offers.positions.get(offer_id, -1), ())]),
+            tuple(met[offer_id]) if are_met else (),
         )
         for offer_id in {*cells, *met}
     }

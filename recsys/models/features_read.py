@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.features.builder import FeatureBuilder, spec_of
+from recsys.features.builder import Asked, FeatureBuilder, spec_of
+from recsys.features.spec import Feature
 from recsys.models.batch import ClientBatch, FloatArray, IntArray, OfferIndex
 
+_CLIENT = "client_"
 _GROUP_COUNTS = "n_holdings_in_"
 # what only tells the time: later windows would be told from earlier ones by it
 _UNREAD = {"population_age_days", "days_live", "n_months_known", "days_since_month"}
@@ -20,6 +25,20 @@ _FALLING = {
     "is_excluded",
 }
 _RISING = {"neighbour_share"}
+
+
+class _Narrowed(NamedTuple):
+    """A builder of few features, and where those that are asked for are among its own.
+
+    Attributes:
+        builder: Of at least what is asked for.
+        pair: Places in `FeatureBuilder.spec.pair`.
+        client: Places in `FeatureBuilder.spec.client`.
+    """
+
+    builder: FeatureBuilder
+    pair: IntArray
+    client: IntArray
 
 
 class FeatureReader:
@@ -53,7 +72,7 @@ class FeatureReader:
         self.names = (
             *(f"component_{number}" for number in range(n_components)),
             *of_pairs,
-            *(f"client_{client[place]}" for place in self._client),
+            *(f"{_CLIENT}{client[place]}" for place in self._client),
         )
         self.directions = (
             [1] * n_components
@@ -63,6 +82,7 @@ class FeatureReader:
         self._n_components = n_components
         self._first_client = n_components + len(self._pair)
         self._aligned: tuple[FeatureBuilder, OfferIndex, IntArray] | None = None
+        self._narrowed: tuple[FeatureBuilder, IntArray, _Narrowed] | None = None
 
     def all_rows(
         self, clients: ClientBatch, offers: OfferIndex, logs: FloatArray, asked: IntArray
@@ -83,19 +103,21 @@ class FeatureReader:
         """
         builder, places = self._places(clients, offers)
         is_aligned = builder.offer_ids == offers.offer_ids
-        first_pair, first_client = np.searchsorted(asked, (self._n_components, self._first_client)).tolist()
-        of_pairs = self._pair[asked[first_pair:first_client] - self._n_components]
-        of_client = self._client[asked[first_client:] - self._first_client]
+        narrow, of_pairs, of_client = self._narrow(builder, asked)
+        first_client = len(asked) - len(of_client)
+        first_pair = first_client - len(of_pairs)
         # one feature after another, as they are made: nothing is turned round
         cells = np.empty((len(asked), len(clients), len(offers)))
         cells[:first_pair] = logs[asked[:first_pair]]
+        of_clients = np.empty((len(clients), len(narrow.spec.client)))
         for client, (state, moment) in enumerate(zip(clients.states, clients.moments, strict=True)):
-            found = builder.rows(state, moment)
-            pairs = found.pairs.T[of_pairs]
+            found = narrow.rows(state, moment)
+            of_clients[client] = found.client
+            pairs = found.pairs.T.take(of_pairs, axis=0)
             if not is_aligned:
                 pairs = np.append(pairs, np.full((len(pairs), 1), np.nan), axis=1)[:, places]
             cells[first_pair:first_client, client] = pairs
-            cells[first_client:, client] = found.client[of_client, None]
+        cells[first_client:] = of_clients.T[of_client, :, None]
         return cells.reshape(len(asked), -1).T
 
     def rows_of(
@@ -127,6 +149,22 @@ class FeatureReader:
             part[:, first:] = found.client[self._client]
         return rows
 
+    def _narrow(self, builder: FeatureBuilder, asked: IntArray) -> _Narrowed:
+        """A builder of what is asked for; there is one after another, as trees and catalogues change."""
+        kept = self._narrowed
+        if kept is None or kept[0] is not builder or kept[1] is not asked:
+            first_pair, first_client = self._n_components, self._first_client
+            names = [self.names[place] for place in asked]
+            pair = [names[at] for at, place in enumerate(asked) if first_pair <= place < first_client]
+            client = [
+                names[at].removeprefix(_CLIENT) for at, place in enumerate(asked) if place >= first_client
+            ]
+            narrow = builder.narrowed(Asked(frozenset(client), frozenset(pair)))
+            found = _Narrowed(narrow, _rows_of(narrow.spec.pair, pair), _rows_of(narrow.spec.client, client))
+            # one assignment, so that threads never see half of it
+            self._narrowed = kept = (builder, asked, found)
+        return kept[2]
+
     def _places(self, clients: ClientBatch, offers: OfferIndex) -> tuple[FeatureBuilder, IntArray]:
         """The builder, and for each column its place among the builder's offers, their number = none."""
         builder = clients.features
@@ -141,3 +179,8 @@ class FeatureReader:
             # one assignment, so that threads never see half of it
             self._aligned = kept = (builder, offers, places)
         return builder, kept[2]
+
+
+def _rows_of(features: Sequence[Feature], names: Sequence[str]) -> IntArray:
+    places = {each.name: place for place, each in enumerate(features)}
+    return np.array([places[name] for name in names], dtype=np.int64)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
+from recsys.domain import ClientId, ClientState, Holding, Offer, OfferId, Profile
+from recsys.features.builder import FeatureBuilder
+from recsys.models.batch import ClientBatch, OfferIndex
 from recsys.models.calibration import GroupCalibration, Pairs, expit, fit_group_calibration, move_levels
 from recsys.models.features_read import FeatureReader
 from recsys.models.growing import grow_trees
@@ -153,6 +157,24 @@ def test_trees_are_the_same_from_the_same_seed() -> None:
     outcomes = (rng.random(N) < expit(-3 + rows[:, 0])).astype(np.float64)
     first, second = (_grown(rows, outcomes)[1].to_arrays() for _ in range(2))
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_rows_of_some_features_are_columns_of_the_rows_of_all() -> None:
+    offers = [Offer(OfferId("a"), need_group="x"), Offer(OfferId("b"), need_group="x")]
+    now = datetime(2025, 7, 10, tzinfo=UTC)
+    states = [
+        ClientState(ClientId("c"), holdings=(Holding("h", OfferId("a"), now - timedelta(days=9)),)),
+        ClientState(ClientId("d"), profile=Profile(n_employees=3)),
+    ]
+    reader, rng = FeatureReader(2), np.random.default_rng(4)
+    # an order of columns that is not the builder's, and an offer that it does not know
+    index = OfferIndex(["b", "gone", "a"])
+    batch = ClientBatch.from_states(states, index, now, FeatureBuilder(offers))
+    logs = rng.normal(size=(2, 2, 3))
+    whole = reader.all_rows(batch, index, logs, np.arange(len(reader.names)))
+    for n_asked in (1, 5, 30, 60):
+        asked = np.sort(rng.choice(len(reader.names), n_asked, replace=False))
+        np.testing.assert_array_equal(reader.all_rows(batch, index, logs, asked), whole[:, asked])
 
 
 def test_scoring_needs_no_library_of_trees() -> None:

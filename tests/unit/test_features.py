@@ -29,7 +29,7 @@ from recsys.domain import (
     Size,
     Stage,
 )
-from recsys.features.builder import FeatureBuilder
+from recsys.features.builder import Asked, FeatureBuilder
 from recsys.features.population import MIN_SIMILAR, Population, fit_population
 from recsys.history import MonthFigures
 
@@ -263,6 +263,38 @@ def test_rows_of_a_moment_do_not_depend_on_what_was_asked_before(state: ClientSt
         found, fresh = builder.rows(asked, now), FeatureBuilder(OFFERS).rows(asked, now)
         assert np.array_equal(found.client, fresh.client, equal_nan=True)
         assert np.array_equal(found.pairs, fresh.pairs, equal_nan=True)
+
+
+def test_a_narrowed_builder_writes_the_same_columns(state: ClientState) -> None:
+    crowd = [replace(state, client_id=ClientId(f"c{number}")) for number in range(MIN_SIMILAR)]
+    whole = FeatureBuilder(OFFERS, fit_population(crowd, OFFERS, NOW - 3 * DAY))
+    client, pair = ([each.name for each in family] for family in (whole.spec.client, whole.spec.pair))
+    states = (state, replace(state, holdings=()), ClientState(ClientId("new"), 1))
+    subsets = [Asked(frozenset(), frozenset({name})) for name in pair]
+    subsets += [Asked(frozenset({name}), frozenset()) for name in client]
+    rng = np.random.default_rng(3)
+    for _ in range(40):
+        subsets.append(
+            Asked(
+                *(frozenset(rng.choice(names, rng.integers(len(names)), False)) for names in (client, pair))
+            )
+        )
+    for asked in subsets:
+        narrow = whole.narrowed(asked)
+        own, pairs = ([each.name for each in family] for family in (narrow.spec.client, narrow.spec.pair))
+        assert asked.client <= set(own)
+        assert asked.pair <= set(pairs)
+        for each in states:
+            found, expected = narrow.rows(each, NOW), whole.rows(each, NOW)
+            assert found.client.tobytes() == expected.client[[client.index(name) for name in own]].tobytes()
+            kept = expected.pairs[:, [pair.index(name) for name in pairs]]
+            assert found.pairs.tobytes() == kept.tobytes(), asked
+
+
+def test_features_that_nobody_asks_for_are_left_out() -> None:
+    narrow = FeatureBuilder(OFFERS).narrowed(Asked(frozenset({"size_rank"}), frozenset({"is_held"})))
+    assert [each.name for each in narrow.spec.pair] == ["is_held"]
+    assert not {"n_sims", "n_impressions_7d", "n_holdings"} & {each.name for each in narrow.spec.client}
 
 
 def test_values_lie_in_their_ranges(state: ClientState) -> None:
