@@ -187,11 +187,11 @@ def tune_interpreter() -> None:
     """Keep the interpreter itself from stopping requests.
 
     What exists now is left out of every later garbage collection: the modules alone are 300,000 objects, and
-    looking through them takes a tenth of a second. And the thread that commits is not kept waiting: after
+    looking through them takes a tenth of a second. So does looking once more before, and what that would
+    free is next to nothing. And the thread that commits is not kept waiting: after
     each statement it wants the interpreter for some microseconds, which a round holds for milliseconds.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
-    gc.collect()
     gc.freeze()
     gc.enable()
     # What a request leaves behind is freed without it; the defaults look after every few requests.

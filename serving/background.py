@@ -21,6 +21,7 @@ from serving.web.authentication import Doorkeeper
 
 # What takes effect is to be in force within a second, and looking and compiling take time too.
 SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_COUNTS = 1.0
 _SECONDS_BETWEEN_FIGURES = 1.0
 _SECONDS_BETWEEN_CHECKPOINTS = 0.25
 # How often it is asked whether it is time to judge the experiments; see `Guard`.
@@ -60,6 +61,7 @@ class Background:
                 (self._look, SECONDS_BETWEEN_LOOKS),
                 # By itself: loading a bundle may take long, and a revoked key is refused within a second.
                 (self._look_at_keys, SECONDS_BETWEEN_LOOKS),
+                (partial(self._read, self.services.scoring.count_holders), _SECONDS_BETWEEN_COUNTS),
                 (partial(_attempt, self.figures.gather), _SECONDS_BETWEEN_FIGURES),
                 (self._checkpoint, _SECONDS_BETWEEN_CHECKPOINTS),
                 (partial(_attempt, self.guard.look), _SECONDS_BETWEEN_GUARDS),

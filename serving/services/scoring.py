@@ -14,6 +14,7 @@ from recsys.decision.policy.policy import Policy
 from recsys.decision.volume import Tally
 from recsys.domain import ClientState
 from recsys.errors import StoreUnavailableError
+from recsys.experiments.experiment import HOLDOUT_ID
 from recsys.models.base import Evidence
 from serving.orders import ContentVersion
 from serving.ports import Store
@@ -21,7 +22,15 @@ from serving.services.bundle_source import SCORING_FAILED, BundleSource
 from serving.services.policies import readable_policy
 from serving.services.variants import Variants
 from serving.services.warm_up import clients_to_warm_up, warm_up
-from serving.services.world import BundleScorer, Ranking, Scored, World, build_ranking, build_world
+from serving.services.world import (
+    BundleScorer,
+    Ranking,
+    Scored,
+    World,
+    build_ranking,
+    build_world,
+    with_holders,
+)
 from serving.telemetry import log
 
 _NOTHING: frozenset[str] = frozenset()
@@ -38,8 +47,8 @@ class Scoring:
             nobody ordered one.
         zone: Days and hours of policies are those of this zone.
         cache_size: Clients whose scores are kept; 0 keeps none.
-        is_logging: Whether decisions are logged, so that the catalogues they are made with are to be kept and
-            new models are warmed up for many clients.
+        is_logging: Whether decisions are logged, so that the catalogues they are made with are to be kept,
+            new models are warmed up for many clients, and `count_holders` is called again and again.
 
     Attributes:
         source: Where the models come from.
@@ -62,6 +71,7 @@ class Scoring:
         self._policy = Policy()
         self.source = BundleSource(store, bundles_dir)
         self._world: World | None = None
+        self._counted: tuple[Ranking, Ranking] | None = None
         self._cache_size = cache_size
         self._variants = Variants(store, bundles_dir, cache_size)
         self._used_up: dict[str, frozenset[str]] = {}
@@ -171,9 +181,27 @@ class Scoring:
             or self._variants.has_arrivals()
         ):
             world = self._build(version, now)
+        elif self._counted is not None:
+            world = self._with_counts(world, now)
         self._used_up.update(self._count_volumes(world, now))
         self._world = world
         self.looked_at = now
+
+    def count_holders(self) -> None:
+        """Make up for a count that the start did not wait for. Blocks; run in a thread of its own.
+
+        The next `refresh` takes it up: that one must not wait, for it also sees stops.
+        """
+        world = self._world
+        if world is not None and not world.ranking.is_counted and self._counted is None:
+            counts = self._store.holder_counts()
+            self._counted = (world.ranking, with_holders(world.ranking, world.catalogue, counts))
+
+    def _with_counts(self, world: World, now: datetime) -> World:
+        """The world with the holders that were counted since; nothing else of it is built anew."""
+        ranking = self._ranking(world.content_version, world.catalogue, now)
+        world = replace(world, ranking=ranking, trials=None)
+        return replace(world, trials=self._variants.trials(world, self.source.registry, now))
 
     def _build(self, version: ContentVersion, now: datetime) -> World:
         if not self._read_policy(now):
@@ -203,15 +231,20 @@ class Scoring:
     def _ranking(self, version: ContentVersion, catalogue: CompiledCatalogue, now: datetime) -> Ranking:
         """The ranking in use where nothing that it is made of has changed, else a new one, warmed up."""
         source, before = self.source, self._world
+        counted, self._counted = self._counted, None
         if (
             before is not None
             and _has_offers(before, version, catalogue)
             and before.ranking.bundle is source.bundle
             and before.ranking.bundle_fault == source.cause
         ):
-            return before.ranking
+            same = before.ranking if counted is None or counted[0] is not before.ranking else counted[1]
+            if same.is_counted or self._can_count_later():
+                return same
+            return with_holders(same, catalogue, self._store.holder_counts())
         # counting takes seconds where there are many; whatever the store does here, no models are at fault
-        counts = self._store.holder_counts()
+        is_later = before is None and self._can_count_later()
+        counts = None if is_later else self._store.holder_counts()
         clients: list[ClientState] = []
         if self._is_logging and source.bundle is not None:
             clients = clients_to_warm_up(None if before is None else before.ranking, self._store)
@@ -224,6 +257,12 @@ class Scoring:
             source.give_up(error)
             return self._ranking(version, catalogue, now)
         return ranking
+
+    def _can_count_later(self) -> bool:
+        """Whether holders decide nothing yet: there are models, and nobody is held out from them."""
+        if not self._is_logging or self.source.bundle is None:
+            return False
+        return all(order.experiment_id != HOLDOUT_ID for order in self._store.experiment_orders())
 
     def _shadow(self, version: ContentVersion, catalogue: CompiledCatalogue) -> BundleScorer | None:
         """The bundle in shadow, aligned; the one in use where nothing that it is made of has changed."""

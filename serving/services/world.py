@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -159,12 +159,13 @@ class Ranking:
     Attributes:
         bundle: The models it was made of; None for none.
         bundle_fault: Why there are none; None when there are some.
-        fallback: The order without models.
-        popular: What may be said without models, by position.
+        fallback: The order without models: that of the catalogue until the holders are counted.
+        popular: What may be said without models, by position; nothing until the holders are counted.
         cache: Scores of these models.
         features: Builds what models read of a client.
         scorer: The models, aligned with the offers; None when there are none to use.
         degraded: Why there is no scorer; None when there is one.
+        is_counted: Whether the holders are counted.
     """
 
     bundle: Bundle | None
@@ -175,6 +176,7 @@ class Ranking:
     features: FeatureBuilder
     scorer: BundleScorer | None = None
     degraded: str | None = None
+    is_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ class World:
 
 
 def build_ranking(
-    counts: Mapping[str, int],
+    counts: Mapping[str, int] | None,
     catalogue: CompiledCatalogue,
     bundle: Bundle | None,
     bundle_fault: str | None,
@@ -231,7 +233,7 @@ def build_ranking(
     """Align the models with the offers; nothing here reads the store, so what fails are the models.
 
     Args:
-        counts: Holders by offer_id.
+        counts: Holders by offer_id; None = they are counted later, see `with_holders`.
         catalogue: The offers.
         bundle: The models; None for none.
         bundle_fault: Why there are none.
@@ -240,17 +242,28 @@ def build_ranking(
     Raises:
         Exception: Whatever models do that load but do not score.
     """
-    n_holders = np.array([counts.get(offer_id, 0) for offer_id in catalogue.offer_ids], dtype=np.int64)
     scorer = None if bundle is None else BundleScorer(bundle, catalogue)
-    return Ranking(
+    ranking = Ranking(
         bundle=bundle,
         bundle_fault=bundle_fault,
-        fallback=Scored(fallback_estimate(catalogue, counts)),
-        popular={position: (one,) for position, one in popular_evidence(n_holders).items()},
+        fallback=Scored(fallback_estimate(catalogue, {})),
+        popular={},
         cache=ScoreCache(cache_size),
         features=FeatureBuilder(catalogue.offers) if scorer is None else scorer.features,
         scorer=scorer,
         degraded=bundle_fault,
+    )
+    return ranking if counts is None else with_holders(ranking, catalogue, counts)
+
+
+def with_holders(ranking: Ranking, catalogue: CompiledCatalogue, counts: Mapping[str, int]) -> Ranking:
+    """The ranking with what holders say of these offers, by offer_id; its models and their scores stay."""
+    n_holders = np.array([counts.get(offer_id, 0) for offer_id in catalogue.offer_ids], dtype=np.int64)
+    return replace(
+        ranking,
+        fallback=Scored(fallback_estimate(catalogue, counts)),
+        popular={position: (one,) for position, one in popular_evidence(n_holders).items()},
+        is_counted=True,
     )
 
 

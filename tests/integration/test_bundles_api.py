@@ -446,10 +446,11 @@ class TestWorkers:
         monkeypatch: pytest.MonkeyPatch,
         read: str,
     ) -> None:
+        scoring = Scoring(store, bundles, NOW.tzinfo or UTC, cache_size=10)
+        scoring.refresh(NOW)
         version = fit("crm")
         desk.order("", folder=version)
         desk.order(f"/{version}/promote")
-        scoring = Scoring(store, bundles, NOW.tzinfo or UTC, cache_size=10)
 
         def fail(*_: object) -> None:
             raise TimeoutError("every connection is taken")
