@@ -81,9 +81,12 @@ def test_bundles_that_are_broken_or_half_written_change_nothing(
             broken.mkdir()
             (broken / "manifest.json").write_text(manifest)
             load.wait_for(N_ANSWERS)
+        load.wait_until(lambda: len(causes_in(load.ledger)) > 1, "a look at a broken bundle")
         shutil.rmtree(operator.bundles)
         load.wait_for(N_ANSWERS)
     compare(operator, load.ledger)
-    causes = {answer["degraded"] for answer in load.ledger.answers.values()}
-    assert causes <= {"no_bundle", "bundle_corrupt", "bundle_incompatible"}
-    assert len(causes) > 1, "no broken bundle was ever looked at"
+    assert causes_in(load.ledger) <= {"no_bundle", "bundle_corrupt", "bundle_incompatible"}
+
+
+def causes_in(ledger: Any) -> set[str | None]:
+    return {answer["degraded"] for answer in list(ledger.answers.values())}
