@@ -187,12 +187,12 @@ def tune_interpreter() -> None:
     """Keep the interpreter itself from stopping requests.
 
     What exists now is left out of every later garbage collection: the modules alone are 300,000 objects, and
-    looking through them takes a tenth of a second. So does looking once more before, and what that would
-    free is next to nothing. And the thread that commits is not kept waiting: after
-    each statement it wants the interpreter for some microseconds, which a round holds for milliseconds.
+    looking through them takes a tenth of a second. Nor is anything collected before, which would take as long
+    and free next to nothing. And the thread that commits is not kept waiting: after each statement it wants
+    the interpreter for some microseconds, which a round holds for milliseconds.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()
-    gc.enable()
+    gc.enable()  # off during the start: see `serving.supervisor.run`
     # What a request leaves behind is freed without it; the defaults look after every few requests.
     gc.set_threshold(10_000, 20, 20)

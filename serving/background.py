@@ -61,7 +61,7 @@ class Background:
                 (self._look, SECONDS_BETWEEN_LOOKS),
                 # By itself: loading a bundle may take long, and a revoked key is refused within a second.
                 (self._look_at_keys, SECONDS_BETWEEN_LOOKS),
-                (partial(self._read, self.services.scoring.count_holders), _SECONDS_BETWEEN_COUNTS),
+                (self._count, _SECONDS_BETWEEN_COUNTS),
                 (partial(_attempt, self.figures.gather), _SECONDS_BETWEEN_FIGURES),
                 (self._checkpoint, _SECONDS_BETWEEN_CHECKPOINTS),
                 (partial(_attempt, self.guard.look), _SECONDS_BETWEEN_GUARDS),
@@ -93,6 +93,11 @@ class Background:
         fault = await _attempt(look)
         if isinstance(fault, StoreUnavailableError) and services.scoring.policy_fault is None:
             services.commits.lose(fault, are_reads=True)
+
+    async def _count(self) -> None:
+        """Count the holders; decisions can do without, so that it fails says nothing of the database."""
+        if self.services.commits.outage is None:
+            await _attempt(self.services.scoring.count_holders)
 
     async def _checkpoint(self) -> None:
         """Keep the writer from doing it."""

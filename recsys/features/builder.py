@@ -77,6 +77,7 @@ class FeatureBuilder:
     ) -> None:
         need_groups = need_groups_of(offers) if population is None else population.need_groups
         self._made_of = offers, population, thresholds
+        self._narrowed: dict[Asked, FeatureBuilder] = {}
         of_client, of_pairs = asked or (None, None)
         self._client = ClientFamily(offers, need_groups, thresholds, of_client)
         self._offers = OfferFamily(offers, population, of_pairs)
@@ -92,9 +93,12 @@ class FeatureBuilder:
         """A builder of the same rows with fewer numbers, which cost less.
 
         Args:
-            asked: Names of the features that are wanted.
+            asked: Names of the features that are wanted; the builder of the same names is made once.
         """
-        return FeatureBuilder(*self._made_of, asked)
+        found = self._narrowed.get(asked)
+        if found is None:
+            found = self._narrowed[asked] = FeatureBuilder(*self._made_of, asked)
+        return found
 
     def profile_of(self, state: ClientState) -> Profile | None:
         """The client's profile, its staff guessed where it is unknown; see `StaffLine`."""

@@ -13,7 +13,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event, pool
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from recsys.errors import ConfigError, ConflictError, DataError, StoreUnavailableError
@@ -327,7 +327,7 @@ def _try_what_lay_unused(engine: sa.Engine) -> None:
         try:
             engine.dialect.do_ping(connection)
         except psycopg.Error as error:
-            raise DisconnectionError from error  # the pool opens another
+            raise InvalidatePoolError from error  # those that lie beside it died with it
 
 
 def _limit_reads(connection: psycopg.Connection[Any], _record: object) -> None:
