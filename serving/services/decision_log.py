@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from recsys.decision.arbitration import Estimate
-from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.decide import Decision, Slate
 from recsys.decision.engagement import NumberArray
 from recsys.decision.engine import Engine
 from recsys.decision.proposals import CHANGES
-from recsys.decision.rulebook import NO_RULE, RuleBook
+from recsys.decision.rulebook import NO_RULE
 from recsys.decision.situation import Situation
 from serving.ports import LoggedDecision
 from serving.services.recommendation import Query, Recommendation, RecommendedList
@@ -22,8 +21,8 @@ from serving.services.recommendation import Query, Recommendation, RecommendedLi
 # Plain texts: an enum's value is looked up anew each time it is written.
 _CHANGES = tuple(change.value for change in CHANGES)
 _ONE = np.float32(1.0).tobytes()
-# Those in force: the live policy's and those of arms.
-_MOST_ENGINES = 16
+# The two halves of ``[offer_id, stage, rule]`` as JSON: of each offer and of each rule.
+_WRITTEN: WeakKeyDictionary[Engine, tuple[list[str], list[str]]] = WeakKeyDictionary()
 
 
 def log_rows(
@@ -141,7 +140,10 @@ def _told(name: str, factor: NDArray[np.float32]) -> dict[str, NDArray[np.float3
 
 def _refused(numbers: NumberArray, engine: Engine) -> orjson.Fragment:
     """What was refused, by position, as JSON."""
-    offers, rules = _written(engine.catalogue, engine.book)
+    written = _WRITTEN.get(engine)
+    if written is None:
+        written = _WRITTEN[engine] = _halves(engine)
+    offers, rules = written
     found = [
         offer + rules[number]
         for offer, number in zip(offers, numbers.tolist(), strict=True)
@@ -150,10 +152,8 @@ def _refused(numbers: NumberArray, engine: Engine) -> orjson.Fragment:
     return orjson.Fragment(f"[{','.join(found)}]")
 
 
-@lru_cache(maxsize=_MOST_ENGINES)
-def _written(catalogue: CompiledCatalogue, book: RuleBook) -> tuple[list[str], list[str]]:
-    """The two halves of ``[offer_id, stage, rule]`` as JSON: of each offer and of each rule."""
+def _halves(engine: Engine) -> tuple[list[str], list[str]]:
     return (
-        [orjson.dumps([offer_id])[:-1].decode() for offer_id in catalogue.offer_ids],
-        [f",{orjson.dumps(label)[1:].decode()}" for label in book.labels],
+        [orjson.dumps([offer_id])[:-1].decode() for offer_id in engine.catalogue.offer_ids],
+        [f",{orjson.dumps(label)[1:].decode()}" for label in engine.book.labels],
     )

@@ -118,6 +118,13 @@ class Variants:
         stands_on, kept = self._rankings.get(version, (None, present))
         if stands_on is present:
             return kept
+        if stands_on is not None and stands_on.cache is present.cache:
+            # only the holders were counted since: models and their scores stay
+            ranking = replace(
+                kept, fallback=present.fallback, popular=present.popular, is_counted=present.is_counted
+            )
+            self._rankings[version] = (present, ranking)
+            return ranking
         bundle = self._bundle(version, registry)
         scorer = BundleScorer(bundle, base.catalogue)
         ranking = replace(

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from recsys.domain import ClientId, Profile
-from recsys.experiments.experiment import HOLDOUT_ID, Holdout, Status
+from recsys.decision.conditions.facts import Moment
+from recsys.domain import ClientId, ClientState, Profile
+from recsys.experiments.experiment import HOLDOUT_ID, Experiment, Holdout, Status
+from recsys.experiments.life import Standing
 from serving import background
 from serving.app import create_app
 from serving.orders import ExperimentOrder
 from serving.ports import PutClient
 from serving.services.scoring import Scoring
+from serving.services.world import Ranking
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
 
@@ -74,6 +77,29 @@ def hold_out(store: MemoryStore) -> None:
     store.put_experiment(ExperimentOrder(HOLDOUT_ID, 1, Status.RUNNING, document, "test", "", NOW))
 
 
+def compare_with_models(store: MemoryStore, bundle_version: str) -> None:
+    arms = [
+        {"name": "control", "weight": 0.5},
+        {"name": "other", "weight": 0.5, "bundle_version": bundle_version},
+    ]
+    primary = {"name": "taken", "measure": "activations"}
+    texts = {"title": "t", "hypothesis": "h", "owner": "o", "minimum_effect": 0.1, "primary": primary}
+    document = Experiment.model_validate({"experiment_id": "models", "arms": arms, **texts})
+    standing = Standing(
+        experiment=document, status=Status.RUNNING, started_at=NOW, coverage=document.coverage
+    )
+    order = ExperimentOrder("models", 1, Status.RUNNING, standing.model_dump_json(), "test", "", NOW)
+    store.put_experiment(order)
+
+
+def ranking_of_arm(scoring: Scoring, arm: str) -> Ranking:
+    trials = scoring.world.trials
+    assert trials is not None
+    clients = (ClientState(ClientId(f"c-{number}")) for number in range(N_CLIENTS))
+    each = (trials.enrol(client, (), (), Moment(NOW)) for client in clients)
+    return trials.world_of(next(arms for arms in each if arms[0].arm == arm)).ranking
+
+
 def most_held(scoring: Scoring) -> str:
     world = scoring.world
     return world.catalogue.offer_ids[int(world.ranking.fallback.estimate.order[0])]
@@ -115,6 +141,21 @@ def test_who_is_held_out_gets_the_order_of_holders_at_once(
     trials = scoring.world.trials
     assert trials is not None
     assert trials.holdout is not None
+
+
+def test_the_models_of_an_arm_and_their_scores_outlive_the_count(
+    scoring: Scoring, store: CountedStore, tmp_path: Path, new_bundle: Callable[..., str]
+) -> None:
+    compare_with_models(store, new_bundle(tmp_path, OFFERS, "disk", "other"))
+    scoring.refresh(NOW)
+    started = ranking_of_arm(scoring, "other")
+    assert (started.scorer is scoring.world.ranking.scorer, started.is_counted) == (False, False)
+    scoring.count_holders()
+    scoring.refresh(NOW)
+    counted = ranking_of_arm(scoring, "other")
+    assert (counted.scorer, counted.cache) == (started.scorer, started.cache)
+    assert counted.fallback is scoring.world.ranking.fallback
+    assert counted.is_counted
 
 
 def test_a_count_that_a_load_overtook_is_dropped(scoring: Scoring, store: CountedStore) -> None:
