@@ -291,7 +291,9 @@ class Boosted(FittedOffers):
             n_trees = self._judge_trees(parts, groups, seed)
         learnt.figures["n_trees"] = float(n_trees)
         lines = fit_group_calibration(self._unseen(parts, groups, seed, n_trees), groups)
-        steeper = GroupCalibration(lines.intercepts, _FULLER * lines.slopes)
+        # of one window alone there is no other fit: it is judged on what it saw
+        fuller = _FULLER if len(parts) > 1 else 1.0
+        steeper = GroupCalibration(lines.intercepts, fuller * lines.slopes)
         learnt.start, learnt.trees, learnt.importance = self._fit_parts(whole, groups, seed, n_trees)
         later = _Part.join(parts[-self.params.n_calibration_windows :])
         learnt.calibration = move_levels(steeper, self._pairs_of(later, groups, learnt), groups)
