@@ -102,11 +102,20 @@ def _load() -> None:
     multiprocess.get_subprocess = _copy_of_this  # type: ignore[assignment, attr-defined]
 
 
-def _copy_of_this(
-    config: uvicorn.Config, target: Callable[..., None], sockets: list[socket]
-) -> multiprocessing.context.ForkProcess:
+class _Copy(multiprocessing.context.ForkProcess):
+    """A copy of this process; signals wait until it hears them for itself."""
+
+    def start(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _copy_of_this(config: uvicorn.Config, target: Callable[..., None], sockets: list[socket]) -> _Copy:
     arguments = {"config": config, "target": target, "sockets": sockets, "stdin_fileno": None}
-    return multiprocessing.get_context("fork").Process(target=_begin, kwargs=arguments)
+    return _Copy(target=_begin, kwargs=arguments)
 
 
 def _begin(**arguments: Any) -> None:
@@ -114,6 +123,7 @@ def _begin(**arguments: Any) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     subprocess_started(**arguments)
 
 

@@ -118,11 +118,14 @@ class Server:
         raise GaveUpError("the server was not ready in time")
 
     def worker_pids(self) -> list[int]:
-        """The processes that answer; of one worker alone there is no other."""
+        """The copies of the process that watches; of one worker alone there is no other."""
         if self._process is None:
             return []
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        return [int(child) for child in children.split()]
+        watcher = Path(f"/proc/{self._process.pid}/cmdline").read_bytes()
+        return [
+            int(child) for child in children.split() if Path(f"/proc/{child}/cmdline").read_bytes() == watcher
+        ]
 
     def limit_files(self, n_bytes: int) -> None:
         """Let no file of the processes grow beyond a size, as on a full disk; -1 = as before."""
