@@ -89,9 +89,23 @@ def test_too_extreme_probabilities_have_a_slope_below_one() -> None:
     chances = np.linspace(0.02, 0.4, 50)
     odds = chances / (1 - chances)
     said = odds**2 / (1 + odds**2)
-    intercept, slope = calibration_line(said, chances)
-    assert slope == pytest.approx(0.5)
-    assert intercept == pytest.approx(0.0, abs=1e-9)
+    line = calibration_line(said, chances)
+    assert line.slope == pytest.approx(0.5)
+    assert line.intercept == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_error_of_a_slope_is_the_spread_of_slopes_of_drawn_outcomes() -> None:
+    rng, n_draws = np.random.default_rng(5), 400
+    chances = np.linspace(0.05, 0.5, 2000)
+    told = calibration_line(chances, chances)
+    slopes = [
+        calibration_line(chances, (rng.random(len(chances)) < chances).astype(float)).slope
+        for _ in range(n_draws)
+    ]
+    spread = float(np.std(slopes, ddof=1))
+    # the standard error of a standard deviation is a share of 1 / √(2 · draws) of it
+    assert abs(spread / told.slope_error - 1) < 3 / (2 * n_draws) ** 0.5
+    assert abs(np.mean(slopes) - told.slope) < 3 * told.slope_error / n_draws**0.5
 
 
 def test_lists_hold_open_offers_only_and_may_be_short() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,8 +186,22 @@ def ratio_of_means(numerator: FloatArray, denominator: FloatArray) -> Estimate:
     return Estimate(ratio, ratio - _Z * error, ratio + _Z * error)
 
 
-def calibration_line(estimates: FloatArray, chances: FloatArray) -> tuple[float, float]:
-    """Intercept and slope of the true log-odds against the estimated ones.
+class Line(NamedTuple):
+    """True log-odds as a line of the estimated ones.
+
+    Attributes:
+        intercept: 0 is right.
+        slope: 1 is right; below 1 the estimates are too extreme.
+        slope_error: Standard error with which one draw of every outcome would tell the slope.
+    """
+
+    intercept: float
+    slope: float
+    slope_error: float
+
+
+def calibration_line(estimates: FloatArray, chances: FloatArray) -> Line:
+    """True log-odds against the estimated ones.
 
     The logistic regression of outcomes on ``logit(estimate)``; outcomes stand with their true probability,
     which is what endless draws would give.
@@ -201,7 +216,7 @@ def calibration_line(estimates: FloatArray, chances: FloatArray) -> tuple[float,
     Example:
         >>> estimates = np.array([0.1, 0.2, 0.5])
         >>> [round(value, 6) for value in calibration_line(estimates, estimates)]
-        [0.0, 1.0]
+        [0.0, 1.0, 1.601415]
     """
     log_odds = logit(estimates)
     design = np.column_stack([np.ones(len(log_odds)), log_odds])
@@ -216,7 +231,8 @@ def calibration_line(estimates: FloatArray, chances: FloatArray) -> tuple[float,
         line = line + step
         if float(np.abs(step).max()) < _TINY:
             break
-    return float(line[0]), float(line[1])
+    errors = np.sqrt(np.diag(np.linalg.inv((design * weight[:, None]).T @ design)))
+    return Line(float(line[0]), float(line[1]), float(errors[1]))
 
 
 def _likelihood(log_odds: FloatArray, chances: FloatArray) -> float:
@@ -264,19 +280,20 @@ def judge_probabilities(estimates: FloatArray, chances: FloatArray, truth: World
         truth: The truth that both are of.
 
     Returns:
-        ``slope``, ``intercept``, ``observed_to_expected`` and the slope of each need group with at least 200
-        expected positives, over every open pair; ``log_loss`` and that of each offer's true mean, per pair,
-        and their difference (ours minus the base rate's) with its interval.
+        ``slope``, ``intercept`` and ``observed_to_expected`` over every open pair; ``groups``: slopes of the
+        need groups with at least 200 expected positives, with ``slope_error`` (see `Line`); ``log_loss``
+        and that of each offer's true mean, per pair, and their difference (ours minus the base rate's) with
+        its interval.
     """
     is_open = truth.is_open
-    intercept, slope = calibration_line(estimates[is_open], chances[is_open])
+    line = calibration_line(estimates[is_open], chances[is_open])
     base = np.where(is_open, chances, 0.0).sum(axis=0) / np.maximum(is_open.sum(axis=0), 1)
     ours = log_loss(estimates, chances, is_open)
     others = log_loss(np.broadcast_to(base, chances.shape), chances, is_open)
     n_open = is_open.sum(axis=1).astype(np.float64)
     return {
-        "slope": slope,
-        "intercept": intercept,
+        "slope": line.slope,
+        "intercept": line.intercept,
         "observed_to_expected": float(chances[is_open].sum() / estimates[is_open].sum()),
         "groups": _slopes_by_group(estimates, chances, truth),
         "log_loss": float(ours.sum() / n_open.sum()),
@@ -294,9 +311,13 @@ def _slopes_by_group(
         is_in = truth.is_open & (groups == group)[None, :]
         expected = float(chances[is_in].sum())
         if expected >= LEAST_POSITIVES:
-            _, slope = calibration_line(estimates[is_in], chances[is_in])
-            ratio = expected / float(estimates[is_in].sum())
-            found[group] = {"slope": slope, "observed_to_expected": ratio, "n_positives": expected}
+            line = calibration_line(estimates[is_in], chances[is_in])
+            found[group] = {
+                "slope": line.slope,
+                "slope_error": line.slope_error,
+                "observed_to_expected": expected / float(estimates[is_in].sum()),
+                "n_positives": expected,
+            }
     return found
 
 
