@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from recsys.history import NO_HISTORY, History
 
@@ -190,8 +190,7 @@ class Profile:
     is_profiling_allowed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(NamedTuple):
     """A service a client has now, or a product it bought.
 
     Attributes:

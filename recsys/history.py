@@ -244,9 +244,11 @@ NO_HISTORY = History()
 
 def _figures_of(text: str) -> _Figures:
     values = orjson.loads(text)
-    activity = values["activity"]
+    months, activity = values["months"], values["activity"]
+    for month in months:
+        month[0] = date.fromisoformat(month[0])
     return (
-        tuple([MonthFigures(date.fromisoformat(day), *figures) for day, *figures in values["months"]]),
+        tuple(map(MonthFigures._make, months)),
         Activity(*map(tuple, activity)) if activity[0] else NO_ACTIVITY,
     )
 

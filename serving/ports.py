@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from recsys.domain import ClientId, ClientState, Event, EventType, Holding, Offer, Profile
 from recsys.errors import RecsysError
@@ -27,15 +27,12 @@ MAX_CLOCK_SKEW = timedelta(minutes=5)
 """How far a portal's clock may go wrong before what it says cannot be true."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedDecision:
+class LoggedDecision(NamedTuple):
     """One row of the decision log.
 
     Attributes:
         items: JSON list of ``[slot, offer_id, change, logging_probability, [reason codes]]``.
-        candidates: JSON object of equally long lists ``offer_id, change, priority, probability, context,
-            value, levers`` (a factor that is 1 for every candidate is left out) and the list ``refused`` of
-            ``[offer_id, stage, rule]``.
+        candidates: JSON object of the candidates and of what was refused; see `recsys.tables`.
         request: JSON object of what else a replay needs; see `recsys.tables`.
         assignments: JSON list of ``[experiment_id, arm, is_triggered]``; empty = in no experiment.
 

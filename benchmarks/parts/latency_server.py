@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -62,7 +61,7 @@ def add_compared_routes(app: FastAPI) -> None:
         await services.read(services.store.client_state, ClientId(query.client_id))
         now = services.clock.now()
         assert template is not None  # noqa: S101
-        row = replace(template, decision_id=new_decision_id(now), client_id=query.client_id, occurred_at=now)
+        row = template._replace(decision_id=new_decision_id(now), client_id=query.client_id, occurred_at=now)
         await services.commits.log(LogDecisions((row,)))
         return Response(body, media_type="application/json")
 

@@ -25,6 +25,7 @@ _HISTORY_KEY = ',"history":'
 # A lookup in a dict is several times faster than the call of an enum.
 _LEGAL_FORMS = {form.value: form for form in LegalForm}
 _SIZES = {size.value: size for size in Size}
+_REASONS = {reason.value: reason for reason in DismissalReason}
 _STAGES: dict[str | None, Stage | None] = {None: None, **{stage.value: stage for stage in Stage}}
 
 
@@ -58,7 +59,7 @@ def state_from_json(client_id: ClientId, version: int, body: bytes | str) -> Cli
         past_offer_ids=tuple(values["past_offer_ids"]),
         dismissals=tuple(
             [
-                Dismissal(offer_id, DismissalReason(reason), datetime.fromisoformat(dismissed_at))
+                Dismissal(offer_id, _REASONS[reason], datetime.fromisoformat(dismissed_at))
                 for offer_id, reason, dismissed_at in values["dismissals"]
             ]
         ),

@@ -42,7 +42,7 @@ DECISIONS = Table(
             ColumnType.JSON,
             "object of equally long lists: offer_id, change, priority, and its factors probability, context,"
             " value, levers (left out = all are 1) of every candidate; refused: list of"
-            " [offer_id, stage, rule]",
+            " [stage, rule, [offer_id, …]], earlier [offer_id, stage, rule] for each offer",
             is_nullable=True,
         ),
         Column(

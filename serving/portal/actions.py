@@ -102,7 +102,7 @@ async def renew_offer(services: Services, question: RenewalQuestion) -> None:
     if question.term_ends_on != renewed_until(holding, services.clock.now().date()):
         raise ConflictError("the term has changed meanwhile; reload the page")
     await _record(services, question, EventType.ACTIVATION)
-    await _put(services, question, replace(holding, term_ends_on=question.term_ends_on))
+    await _put(services, question, holding._replace(term_ends_on=question.term_ends_on))
 
 
 async def expand_offer(services: Services, question: ExpansionQuestion) -> None:
@@ -118,7 +118,7 @@ async def expand_offer(services: Services, question: ExpansionQuestion) -> None:
     if holding.quantity > question.quantity:
         raise ConflictError(f"there are {holding.quantity} already; reload the page")
     await _record(services, question, EventType.ACTIVATION)
-    await _put(services, question, replace(holding, quantity=question.quantity))
+    await _put(services, question, holding._replace(quantity=question.quantity))
 
 
 async def apply_for_offer(services: Services, question: ShownOffer) -> None:

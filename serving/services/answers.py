@@ -116,7 +116,7 @@ def _item(item: Item, probability_name: str, currency: str | None) -> dict[str, 
     offer, price = item.offer, item.price
     return {
         "offer_id": offer.offer_id,
-        "change": item.change.value,
+        "change": item.change,
         "rank": item.rank,
         probability_name: item.probability,
         "kind": offer.kind,
@@ -125,7 +125,7 @@ def _item(item: Item, probability_name: str, currency: str | None) -> dict[str, 
         "category": offer.category,
         "price": None
         if price is None
-        else {"amount_minor": price.amount_minor, "currency": currency, "period": price.period.value},
+        else {"amount_minor": price.amount_minor, "currency": currency, "period": price.period},
         "reasons": [{"code": code, "text": text} for code, text in item.reasons],
         "logging_probability": item.logging_probability,
     }

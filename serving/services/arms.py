@@ -174,8 +174,7 @@ def _seen(slate: Slate, sighted: Sighted) -> list[tuple[int, Change, str]]:
 def with_assignments(rows: Sequence[LoggedDecision], found: InArms) -> tuple[LoggedDecision, ...]:
     """The rows of the decision log with the arms that decided them, one for each list."""
     return tuple(
-        replace(
-            row,
+        row._replace(
             assignments=orjson.dumps(
                 [
                     (enrolment.experiment_id, enrolment.arm, differs[number])

@@ -105,7 +105,7 @@ async def put_holdings(services: Services, changes: Sequence[HoldingChange]) -> 
             raise InvalidRequestError(f"holdings.{index}.disconnected_at", "it lies before connected_at")
     # a portal's clock may run ahead; what it connected is held from now on, not in a minute
     begun = [
-        replace(change, holding=replace(change.holding, connected_at=now))
+        replace(change, holding=change.holding._replace(connected_at=now))
         if now < change.holding.connected_at <= now + MAX_CLOCK_SKEW
         else change
         for change in changes

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
-
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from recsys.decision.arbitration import Estimate
-from recsys.decision.decide import Decision, Slate
-from recsys.decision.engagement import NumberArray
+from recsys.decision.candidates import candidates_json
+from recsys.decision.decide import Decision
 from recsys.decision.engine import Engine
-from recsys.decision.proposals import CHANGES
-from recsys.decision.rulebook import NO_RULE
 from recsys.decision.situation import Situation
 from serving.ports import LoggedDecision
 from serving.services.recommendation import Query, Recommendation, RecommendedList
-
-# Plain texts: an enum's value is looked up anew each time it is written.
-_CHANGES = tuple(change.value for change in CHANGES)
-_ONE = np.float32(1.0).tobytes()
-# The two halves of ``[offer_id, stage, rule]`` as JSON: of each offer and of each rule.
-_WRITTEN: WeakKeyDictionary[Engine, tuple[list[str], list[str]]] = WeakKeyDictionary()
 
 
 def log_rows(
@@ -64,7 +52,7 @@ def log_rows(
                 degraded=recommendation.degraded,
                 basis=recommendation.basis.value,
                 items=_items(shown),
-                candidates=_candidates(slate, estimate, engine),
+                candidates=candidates_json(slate, estimate, engine),
                 request=_request(told, ask.k, decision_ids[:place]),
             )
             for place, (ask, slate, shown) in enumerate(
@@ -101,59 +89,10 @@ def _items(shown: RecommendedList) -> bytes:
             [
                 item.rank,
                 item.offer.offer_id,
-                item.change.value,
+                item.change,
                 item.logging_probability,
                 [reason.code for reason in item.reasons],
             ]
             for item in shown.items
         ]
-    )
-
-
-def _candidates(slate: Slate, estimate: Estimate, engine: Engine) -> bytes:
-    """What could have been drawn, by descending priority, with its factors; and what was refused."""
-    offer_ids, changes = engine.catalogue.offer_ids, slate.verdicts.changes
-    at, positions = slate.candidates, slate.candidates.tolist()
-    probability, context, value, levers, priority = [
-        factor.take(at).astype(np.float32) for factor in slate.factors
-    ]
-    return orjson.dumps(
-        {
-            "offer_id": [offer_ids[position] for position in positions],
-            "change": [_CHANGES[change] for change in changes.take(at).tolist()],
-            "priority": priority,
-            "probability": [None] * len(positions) if estimate.target is None else probability,
-            **_told("context", context),
-            **_told("value", value),
-            **_told("levers", levers),
-            "refused": _refused(slate.verdicts.numbers, engine),
-        },
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
-
-
-def _told(name: str, factor: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """A factor under its name, unless it is 1 for every candidate."""
-    # Bytes are compared several times faster than so few numbers.
-    return {name: factor} if factor.tobytes() != _ONE * len(factor) else {}
-
-
-def _refused(numbers: NumberArray, engine: Engine) -> orjson.Fragment:
-    """What was refused, by position, as JSON."""
-    written = _WRITTEN.get(engine)
-    if written is None:
-        written = _WRITTEN[engine] = _halves(engine)
-    offers, rules = written
-    found = [
-        offer + rules[number]
-        for offer, number in zip(offers, numbers.tolist(), strict=True)
-        if number != NO_RULE
-    ]
-    return orjson.Fragment(f"[{','.join(found)}]")
-
-
-def _halves(engine: Engine) -> tuple[list[str], list[str]]:
-    return (
-        [orjson.dumps([offer_id])[:-1].decode() for offer_id in engine.catalogue.offer_ids],
-        [f",{orjson.dumps(label)[1:].decode()}" for label in engine.book.labels],
     )

@@ -174,7 +174,7 @@ def change_holdings(
     state: ClientState, changes: Sequence[HoldingChange], recorded_at: datetime
 ) -> ClientState:
     """The state after changes of one client's holdings."""
-    holdings = [replace(change.holding, ends_at=change.disconnected_at) for change in changes]
+    holdings = [change.holding._replace(ends_at=change.disconnected_at) for change in changes]
     return put_holdings(state, holdings, recorded_at)
 
 

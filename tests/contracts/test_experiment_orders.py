@@ -214,14 +214,14 @@ class TestTurns:
 
 class TestColumns:
     def test_only_those_asked_for_are_read(self, store: Store) -> None:
-        logged = replace(decision("d1"), items=b'[[1,"mail","new",0.5,["stage"]]]')
+        logged = decision("d1")._replace(items=b'[[1,"mail","new",0.5,["stage"]]]')
         store.commit([LogDecisions((logged,))])
         wanted = ("occurred_at", "decision_id")
         assert list(store.read_rows("decisions", wanted)) == [{"occurred_at": T0, "decision_id": "d1"}]
         assert list(store.read_rows("decision_items", ("offer_id",))) == [{"offer_id": "mail"}]
 
     def test_only_what_was_recorded_since(self, store: Store) -> None:
-        logged = [replace(decision(f"d{n}"), occurred_at=T0 + n * DAY) for n in range(3)]
+        logged = [decision(f"d{n}")._replace(occurred_at=T0 + n * DAY) for n in range(3)]
         store.commit([LogDecisions(tuple(logged))])
         rows = store.read_rows("decisions", ("decision_id",), T0 + DAY)
         assert [row["decision_id"] for row in rows] == ["d1", "d2"]

@@ -260,8 +260,10 @@ def test_the_server_keeps_house_once_a_day(told: Store) -> None:
     assert "older" in log_of(told)[0], "retired twice a day"
 
 
-def test_states_of_some_clients_in_one_read(told: Store) -> None:
-    assert told.client_states_of([BOLT, ACME, ACME]) == [None, *[told.client_state(ACME)] * 2]
+@pytest.mark.parametrize("n_times", [1, 4])
+def test_states_of_few_and_of_many_clients(told: Store, n_times: int) -> None:
+    asked, found = [BOLT, ACME, ACME], [None, *[told.client_state(ACME)] * 2]
+    assert told.client_states_of(asked * n_times) == found * n_times
     assert told.client_states_of([]) == []
 
 
@@ -357,7 +359,7 @@ def test_two_who_send_one_new_holding_at_once_are_not_both_believed(
             replace(
                 write,
                 changes=tuple(
-                    replace(each, holding=replace(holding, holding_id=f"h{number}")) for each in write.changes
+                    replace(each, holding=holding._replace(holding_id=f"h{number}")) for each in write.changes
                 ),
             )
             for write in writes

@@ -288,13 +288,12 @@ def test_every_decision_is_made_again_from_the_log(told: Told) -> None:
         assert slate.seed == row["seed"]
         logged = orjson.loads(row["candidates"])
         assert [offer_ids[position] for position in slate.candidates.tolist()] == logged["offer_id"]
-        numbers = slate.verdicts.numbers.tolist()
-        refused = [
-            [offer_ids[position], engine.book[number].stage, engine.book[number].rule_id]
-            for position, number in enumerate(numbers)
-            if number != NO_RULE
-        ]
-        assert refused == logged["refused"]
+        refused: dict[int, list[str]] = {}
+        for offer_id, number in zip(offer_ids, slate.verdicts.numbers.tolist(), strict=True):
+            refused.setdefault(number, []).append(offer_id)
+        refused.pop(NO_RULE, None)
+        by_rule = [[*engine.book.labels[number], offers] for number, offers in sorted(refused.items())]
+        assert by_rule == logged["refused"]
 
 
 def test_the_log_holds_what_a_replay_is_to_be_tried_on(told: Told) -> None:
@@ -325,5 +324,5 @@ def test_the_log_holds_what_a_replay_is_to_be_tried_on(told: Told) -> None:
     assert max(len(request.get("above", ())) for request in requests) == 2
     drawn = [item[3] for items in auditor.items.values() for item in items]
     assert sum(probability < 1 for probability in drawn) > len(drawn) / 4
-    rules = {rule for row in rows for _, _, rule in orjson.loads(row["candidates"])["refused"]}
+    rules = {rule for row in rows for _, rule, _ in orjson.loads(row["candidates"])["refused"]}
     assert {"stopped", "excluded_by_request", "budget_limit", "shown_above", "need_group_cap"} <= rules

@@ -561,7 +561,7 @@ class TestPlan:
             [
                 LogDecisions(
                     tuple(
-                        replace(decision(f"d{n}", each), occurred_at=NOW - 7 * DAY * (n % 8) - DAY)
+                        decision(f"d{n}", each)._replace(occurred_at=NOW - 7 * DAY * (n % 8) - DAY)
                         for n, each in enumerate(ids)
                     )
                 )

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
@@ -300,7 +299,7 @@ def test_a_long_journal_is_replayed_in_small_parts(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_down_harms_no_other(tmp_path: Path) -> None:
-    bad = LogDecisions((replace(decision("bad"), member_id="\ud800"),))
+    bad = LogDecisions((decision("bad")._replace(member_id="\ud800"),))
 
     async def work(journal: Journal) -> None:
         kinds = [

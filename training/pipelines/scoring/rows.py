@@ -6,17 +6,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import orjson
 import polars as pl
 
 from recsys.data.write import conform
 from recsys.decision.arbitration import Estimate
+from recsys.decision.candidates import candidates_json
 from recsys.decision.decide import Slate, Slot
-from recsys.decision.engine import Engine
 from recsys.decision.explain import Explainer, Reason
-from recsys.decision.proposals import CHANGES
-from recsys.decision.rulebook import NO_RULE
 from recsys.domain import Change, ClientState, Language, Price, Profile
 from recsys.tables import DECISION_ITEMS, DECISIONS
 from training.pipelines.scoring.sources import Decided, Sources
@@ -38,7 +35,6 @@ LISTS_SCHEMA: Mapping[str, pl.DataType] = {
     "decision_id": pl.String(),
 }
 _ESTIMATED = (Change.NEW, Change.UPGRADE)
-_CHANGES = tuple(change.value for change in CHANGES)
 
 Row = dict[str, object]
 
@@ -108,7 +104,7 @@ class Rows:
             "state_version": decided.situation.state.version,
             "is_personalised": is_personalised(decided),
             "basis": estimate.basis.value,
-            "candidates": candidates_json(slate, sources.engine),
+            "candidates": candidates_json(slate, estimate, sources.engine).decode(),
         }
 
     def _request(self, k: int, above: Sequence[str]) -> str:
@@ -199,23 +195,3 @@ def is_personalised(decided: Decided) -> bool:
     """Whether the client's own data ordered its lists."""
     weighed = any(slate.is_weighed_personally for slate in decided.decision.slates)
     return weighed or decided.scored.estimates[decided.place].is_personalised
-
-
-def candidates_json(slate: Slate, engine: Engine) -> str:
-    """What could have been drawn, by descending priority, with its factors; and what was refused."""
-    offer_ids, labels = engine.catalogue.offer_ids, engine.book.labels
-    numbers, changes = slate.verdicts.numbers.tolist(), slate.verdicts.changes.tolist()
-    at, positions, factors = slate.candidates, slate.candidates.tolist(), slate.factors
-    written: Row = {
-        "offer_id": [offer_ids[position] for position in positions],
-        "change": [_CHANGES[changes[position]] for position in positions],
-        "priority": factors.priority[at].astype(np.float32),
-        "probability": factors.probability[at].astype(np.float32),
-    }
-    for name, factor in (("context", factors.context), ("value", factors.value), ("levers", factors.levers)):
-        if (factor[at] != 1.0).any():
-            written[name] = factor[at].astype(np.float32)
-    written["refused"] = [
-        (offer_ids[position], *labels[number]) for position, number in enumerate(numbers) if number != NO_RULE
-    ]
-    return orjson.dumps(written, option=orjson.OPT_SERIALIZE_NUMPY).decode()
