@@ -6,8 +6,9 @@ as 1. Ties are broken by the order of the estimate: probability, the model's sco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.conditions.syntax import Condition
 from recsys.decision.policy.arbitration import ArbitrationSpec
-from recsys.domain import Basis, Change, Target
+from recsys.decision.proposals import EXPAND, NEW, RENEW, RETAIN, UPGRADE
+from recsys.domain import Basis, Target
 from recsys.models.base import FloatArray, IntArray, OfferIndex
 
 _GROUP_PRIOR_OFFERS = 3.0
 _LEAST_LEVERS, _MOST_LEVERS = 0.5, 2.0
-_CODES = {change: code for code, change in enumerate(Change)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +113,11 @@ class Arbitration:
                     for offer in offers
                 ]
             ).clip(_LEAST_LEVERS, _MOST_LEVERS)
-        self._value_of_new = self._values(self._shared.units)
+        # One row each, as many clients have it.
+        self._levers = self._levers[None]
+        self._value_of_new = np.array([[self._value(margin) for margin in self._shared.units.tolist()]])
         priors = spec.change_probabilities
-        self._priors = np.full(len(_CODES), np.nan)
-        for change, prior in (
-            (Change.RENEW, priors.renew),
-            (Change.EXPAND, priors.expand),
-            (Change.RETAIN, priors.retain),
-        ):
-            self._priors[_CODES[change]] = prior
+        self._priors = {RENEW: priors.renew, EXPAND: priors.expand, RETAIN: priors.retain}
 
     def probabilities(self, estimated: FloatArray, changes: NDArray[np.int8]) -> FloatArray:
         """Probability of the proposed changes: the model's, or the stated prior where it has none.
@@ -130,12 +127,12 @@ class Arbitration:
             changes: Codes of the changes in the order of `Change`, of the same shape.
 
         Returns:
-            Of the same shape; `estimated` itself where every change is new or an upgrade.
+            Of the same shape.
         """
-        if not np.count_nonzero(changes):
-            return estimated
-        priors = self._priors[changes]
-        return np.where(np.isnan(priors), estimated, priors)
+        found = estimated.copy()
+        for change, prior in self._priors.items():
+            found[changes == change] = prior
+        return found
 
     def margins_minor(self, changes: NDArray[np.int8], quantities: IntArray) -> FloatArray:
         """Expected margin of each change a month, in minor units; nan where unknown.
@@ -145,17 +142,20 @@ class Arbitration:
         edition's) over the editions that it replaces.
 
         Args:
-            changes: See `probabilities`.
-            quantities: How many of each offer the client has, of the same shape.
+            changes: See `probabilities`; of one client.
+            quantities: How many of each offer the client has, by position.
         """
-        return _total(self._own, changes, quantities)
+        margins = self._own.units.copy()
+        for position in changes.nonzero()[0].tolist():
+            margins[position] = self._own.of(position, int(changes[position]), quantities)
+        return margins
 
     def factors(
         self,
         estimated: FloatArray,
         changes: NDArray[np.int8],
         truth: NDArray[np.bool_],
-        quantities: IntArray,
+        quantities: Sequence[IntArray] | IntArray,
     ) -> Factors:
         """The factors and their product.
 
@@ -163,24 +163,26 @@ class Arbitration:
             estimated: The model's probabilities, 0–1, clients_by_offers.
             changes: Codes of the changes in the order of `Change`, clients_by_offers.
             truth: Whether each of `conditions` is true (not: unknown) of a client now, clients_by_conditions.
-            quantities: How many of each offer a client has, clients_by_offers.
+            quantities: Of each client, how many of each offer it has, by position.
         """
-        switches, shape = self.spec.factors, estimated.shape
-        has_other_changes = np.count_nonzero(changes) > 0
-        probability = context = np.ones(shape)
-        if switches.probability:
-            probability = self.probabilities(estimated, changes) if has_other_changes else estimated
+        switches, n_clients = self.spec.factors, len(estimated)
+        probability = estimated.copy() if switches.probability else np.ones(estimated.shape)
         if switches.context and np.count_nonzero(truth):
             context = np.maximum(1.0 + truth.astype(np.float64) @ self._weights, 0.0)
-        if switches.value and has_other_changes:
-            value = self._values(_total(self._shared, changes, quantities))
         else:
-            value = np.broadcast_to(self._value_of_new, shape)
-        levers = np.broadcast_to(self._levers, shape)
+            context = np.ones(estimated.shape)
+        value = self._value_of_new.repeat(n_clients, axis=0)
+        at = (changes != NEW).nonzero()
+        # Few offers of a client would not be new to it.
+        for client, position, change in zip(*[each.tolist() for each in (*at, changes[at])], strict=True):
+            if switches.probability and change in self._priors:
+                probability[client, position] = self._priors[change]
+            value[client, position] = self._value(self._shared.of(position, change, quantities[client]))
+        levers = self._levers.repeat(n_clients, axis=0)
         return Factors(probability, context, value, levers, probability * context * value * levers)
 
     @staticmethod
-    def orders(priority: FloatArray, tie_break: NDArray[np.int32]) -> IntArray:
+    def orders(priority: FloatArray, tie_break: IntArray) -> IntArray:
         """Positions by descending priority, clients_by_offers.
 
         Args:
@@ -188,21 +190,21 @@ class Arbitration:
             tie_break: Of each client a ranking of all positions; equal priorities stand as in it.
 
         Example:
-            >>> ranked = np.array([[2, 0, 1]], dtype=np.int32)
+            >>> ranked = np.array([[2, 0, 1]])
             >>> Arbitration.orders(np.array([[0.1, 0.3, 0.1]]), ranked).tolist()
             [[1, 2, 0]]
         """
         firsts = np.arange(len(priority))[:, None] * priority.shape[1]
-        places = (-priority.take(tie_break + firsts)).argsort(axis=1, kind="stable")
-        orders: IntArray = tie_break.take(places + firsts).astype(np.int64)
+        places = (-priority).take(tie_break + firsts).argsort(axis=1, kind="stable")
+        places += firsts
+        orders: IntArray = tie_break.take(places)
         return orders
 
-    def _values(self, margins: FloatArray) -> FloatArray:
+    def _value(self, margin: float) -> float:
         """V: margin ÷ the catalogue's median, 0 to the cap; 1 where the margin is unknown."""
-        if not self.spec.factors.value or self._median <= 0:
-            return np.ones(margins.shape)
-        values = (margins / self._median).clip(0.0, self.spec.value.cap)
-        return np.where(np.isnan(values), 1.0, values)
+        if not self.spec.factors.value or self._median <= 0 or isnan(margin):
+            return 1.0
+        return min(max(margin / self._median, 0.0), self.spec.value.cap)
 
 
 class _Margins(NamedTuple):
@@ -216,17 +218,13 @@ class _Margins(NamedTuple):
     units: FloatArray
     steps: Mapping[int, Mapping[int, float]]
 
-
-def _total(margins: _Margins, changes: NDArray[np.int8], quantities: IntArray) -> FloatArray:
-    """What each change brings: that of a unit times the units that are at stake."""
-    is_at_stake = (changes == _CODES[Change.RENEW]) | (changes == _CODES[Change.RETAIN])
-    total: FloatArray = margins.units * np.where(is_at_stake, np.maximum(quantities, 1), 1)
-    for place in np.argwhere(changes == _CODES[Change.UPGRADE]).tolist():
-        held = quantities[(*place[:-1],)]
-        total[(*place,)] = sum(
-            [held[former] * step for former, step in margins.steps[place[-1]].items() if held[former]]
-        )
-    return total
+    def of(self, position: int, change: int, quantities: IntArray) -> float:
+        """What a change brings: that of a unit times the units that are at stake."""
+        if change == UPGRADE:
+            steps = self.steps[position].items()
+            return float(sum([quantities[former] * step for former, step in steps if quantities[former]]))
+        n_units = max(quantities.item(position), 1) if change in (RENEW, RETAIN) else 1
+        return self.units.item(position) * n_units
 
 
 def _own_margins(catalogue: CompiledCatalogue) -> _Margins:
@@ -277,7 +275,10 @@ class Alignment:
 
     A column whose offer left the catalogue is dropped. An offer that the model never saw gets the mean of
     its need group, shrunk to the mean of all: (Σ_group p + m·p̄) / (n_group + m) with m = 3 offers.
-    `is_unknown` says by position which ones those are; None = none.
+
+    Attributes:
+        is_unknown: By position which ones those are; None = none.
+        column_of: The column of each position that the model knows.
     """
 
     def __init__(self, catalogue: CompiledCatalogue, offers: OfferIndex) -> None:
@@ -291,12 +292,7 @@ class Alignment:
         self._unknown = np.flatnonzero(~is_known)
         self.is_unknown = None if is_known.all() else ~is_known
         self._weights = _group_weights(catalogue, known, self._unknown)
-        self._column_of = dict(zip(known, self._columns.tolist(), strict=True))
-
-    def columns_of(self, positions: Iterable[int]) -> dict[int, int]:
-        """Position → column, for those of the positions that the model knows."""
-        columns = self._column_of
-        return {position: columns[position] for position in positions if position in columns}
+        self.column_of: Mapping[int, int] = dict(zip(known, self._columns.tolist(), strict=True))
 
     def align(self, values: FloatArray) -> FloatArray:
         """One value per position of the catalogue.

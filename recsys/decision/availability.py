@@ -104,11 +104,15 @@ class Availability:
         Returns:
             What is told apart, one row each, and the row of each client.
         """
-        each = [self.standing(state, now) for state in states]
-        distinct = {id(standing): standing for standing in each}
-        row_of = {key: row for row, key in enumerate(distinct)}
-        otherwise, alone = zip(*distinct.values(), strict=True)
-        rows = np.array([row_of[id(standing)] for standing in each], dtype=np.intp)
+        profiles, known = [state.profile or _NOBODY for state in states], self._regions
+        kinds = [
+            (profile.region if profile.region in known else None, profile.legal_form) for profile in profiles
+        ]
+        one_of = dict(zip(kinds, states, strict=True))
+        row_of = {kind: row for row, kind in enumerate(one_of)}
+        rows = np.array([row_of[kind] for kind in kinds], dtype=np.intp)
+        each = [self.standing(state, now) for state in one_of.values()]
+        otherwise, alone = zip(*each, strict=True)
         return Standing(np.array(otherwise), np.array(alone)), rows
 
     def restrict(

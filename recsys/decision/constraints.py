@@ -68,7 +68,8 @@ class ListRules:
         self.placement = placement
         offers = catalogue.offers
         need_groups = [offer.need_group for offer in offers]
-        self.rivals = _sharers(need_groups)
+        self.rivals = tuple([sharers if len(sharers) > 1 else () for sharers in _sharers(need_groups)])
+        """By position the offers of the same need group, itself included; empty where it has no other one."""
         self.caps = tuple(
             _Cap(rule_id, at_most, _sharers(names))
             for rule_id, at_most, names in (
@@ -86,7 +87,10 @@ class ListRules:
         self.offer_keys = np.array([hash_of(offer_id) for offer_id in catalogue.offer_ids], dtype=np.uint64)
         is_own = np.array([offer.kind is OfferKind.OWN for offer in offers], dtype=bool)
         takes = {SlotKind.OWN: is_own, SlotKind.PARTNER: ~is_own}
-        self._takes = [takes.get(kind) for kind in placement.slots]
+        self.takes: dict[int, BoolArray] = {
+            slot: takes[kind] for slot, kind in enumerate(placement.slots, start=1) if kind in takes
+        }
+        """By slot (1-based) whether it takes the offer, by position; any other slot takes every one."""
         self._is_refused_kind = np.array(
             [bool(placement.kinds) and offer.kind not in placement.kinds for offer in offers], dtype=bool
         )
@@ -94,10 +98,6 @@ class ListRules:
             [-np.inf if offer.valid_from is None else offer.valid_from.timestamp() for offer in offers]
         )
         self._newest = self._live_since.max(initial=-np.inf)
-
-    def takes(self, slot: int) -> BoolArray | None:
-        """By position, whether a slot (1-based) takes the offer; None = it takes every one."""
-        return self._takes[slot - 1] if slot <= len(self._takes) else None
 
     def is_young(self, now: datetime) -> BoolArray | None:
         """By position, whether an offer has been live for less than `new_offer_days`; None = none has."""
@@ -168,11 +168,13 @@ class OpenList:
         self.k = k
         self.pinned: dict[int, int] = {}
         self._rules = rules
+        self._takes = rules.takes
         self._candidates = candidates
         self._priorities = priorities
         least = rules.placement.least_priority
         listed = candidates[priorities[candidates] >= least] if least > 0 else candidates
         self.order: list[int] = listed.tolist()
+        self._left = self.order.copy()
         # One memory, read offer by offer as bytes and all at once as an array.
         self._flags = bytearray(len(priorities))
         self.is_open: BoolArray = np.frombuffer(self._flags, dtype=bool)
@@ -189,7 +191,7 @@ class OpenList:
         for pin, position in self._rules.pins:
             if pin.slot > self.k or pin.slot in self.pinned or not pin.is_on(now):
                 continue
-            takes = self._rules.takes(pin.slot)
+            takes = self._takes.get(pin.slot)
             if position in present and not self._is_capped(position) and (takes is None or takes[position]):
                 self.pinned[pin.slot] = position
                 present.remove(position)
@@ -204,26 +206,23 @@ class OpenList:
 
     def allowed(self, slot: int) -> BoolArray:
         """By position, whether a slot may take the offer, given what was taken so far; not to be changed."""
-        takes = self._rules.takes(slot)
+        takes = self._takes.get(slot)
         return self.is_open if takes is None else self.is_open & takes
 
     def n_allowed(self, slot: int) -> int:
         """How many offers a slot may take."""
-        if self._rules.takes(slot) is None:
-            return self._flags.count(True)
-        return int(np.count_nonzero(self.allowed(slot)))
+        return int(np.count_nonzero(self.allowed(slot))) if slot in self._takes else len(self._left)
 
     def best(self, slot: int) -> int | None:
         """The first candidate that a slot may take; None where it may take none."""
-        takes = self._rules.takes(slot)
-        for position in self.order:
-            if self._flags[position] and (takes is None or takes[position]):
-                return position
-        return None
+        takes = self._takes.get(slot)
+        if takes is None:
+            return self._left[0] if self._left else None
+        return next((position for position in self._left if takes[position]), None)
 
     def is_allowed(self, slot: int, position: int) -> bool:
         """Whether a slot may take an offer."""
-        takes = self._rules.takes(slot)
+        takes = self._takes.get(slot)
         return bool(self._flags[position]) and (takes is None or bool(takes[position]))
 
     def take(self, slot: int, position: int | None) -> None:
@@ -236,8 +235,10 @@ class OpenList:
 
     def _count(self, position: int) -> None:
         """Take an offer out, and close what its caps now keep out."""
-        flags = self._flags
-        flags[position] = False
+        flags, left = self._flags, self._left
+        if flags[position]:
+            flags[position] = False
+            left.remove(position)
         for cap, counts in self._counts:
             members = cap.members[position]
             if not members:
@@ -248,11 +249,12 @@ class OpenList:
                 for other in members:
                     if flags[other]:
                         flags[other] = False
+                        left.remove(other)
                         self._closings.append((len(self._takings), other, cap.rule_id))
 
     def is_exhausted(self, slot: int) -> bool:
         """Whether neither this slot nor those below it can be given to anything."""
-        return slot >= max(self.pinned, default=0) and not self.is_open.any()
+        return slot >= max(self.pinned, default=0) and not self._left
 
     def kept_out(self) -> list[KeptOut]:
         """The candidates that a rule kept out of the list, as far as it was drawn.
@@ -261,13 +263,16 @@ class OpenList:
         kept from a slot which went to a lower priority or stayed empty. A candidate that was merely beaten
         is not among them.
         """
-        below = self._candidates[len(self.order) :]
-        found = dict.fromkeys(below.tolist(), BELOW_LEAST_PRIORITY) if len(below) else {}
+        found: dict[int, str] = {}
+        if len(self.order) < len(self._candidates):
+            found = dict.fromkeys(self._candidates[len(self.order) :].tolist(), BELOW_LEAST_PRIORITY)
         if self._closings:
             found |= self._capped()
         if self._rules.placement.slots and self._takings:
             wrong = self._is_of_wrong_kind().nonzero()[0].tolist()
             found = dict.fromkeys(wrong, SLOT_KIND) | found
+        if not found:
+            return []
         for position in self.pinned.values():
             found.pop(position, None)
         rules: dict[str, list[int]] = {}
@@ -276,7 +281,7 @@ class OpenList:
         return [KeptOut(np.array(positions), rule_id) for rule_id, positions in rules.items()]
 
     def _value_of(self, position: int | None) -> float:
-        return -1.0 if position is None else float(self._priorities[position])
+        return -1.0 if position is None else self._priorities.item(position)
 
     def _capped(self) -> dict[int, str]:
         """Closed by a cap before a slot that went to a lower priority or stayed empty."""
@@ -287,7 +292,7 @@ class OpenList:
         return {
             position: rule_id
             for n_takings, position, rule_id in self._closings
-            if self._priorities[position] > lowest_after[n_takings]
+            if self._priorities.item(position) > lowest_after[n_takings]
         }
 
     def _is_of_wrong_kind(self) -> BoolArray:
@@ -295,7 +300,7 @@ class OpenList:
         is_passed = np.zeros(len(self.is_open), dtype=bool)
         is_taken = np.zeros(len(self.is_open), dtype=bool)
         for slot, position in self._takings:
-            takes = self._rules.takes(slot)
+            takes = self._takes.get(slot)
             if takes is not None:
                 is_passed |= ~takes & (self._priorities > self._value_of(position))
             is_taken |= True if takes is None else takes

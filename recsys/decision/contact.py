@@ -88,7 +88,7 @@ class Contact:
     """
 
     def __init__(self, catalogue: CompiledCatalogue, spec: ContactSpec, placement_ids: Sequence[str]) -> None:
-        self._positions = dict(catalogue.positions)
+        self._alone = {offer_id: np.array([at]) for offer_id, at in catalogue.positions.items()}
         self._rests = {reason: timedelta(days=spec.cool_downs.days(reason)) for reason in DismissalReason}
         self._silence: timedelta | None = None
         self._silent = np.arange(len(catalogue))
@@ -131,10 +131,10 @@ class Contact:
     def _rest(self, state: ClientState, now: datetime, found: ContactRefusals) -> None:
         """Refuse offers whose dismissal is younger than the cool-down of its reason."""
         for dismissal in state.dismissals:
-            position = self._positions.get(dismissal.offer_id)
+            positions = self._alone.get(dismissal.offer_id)
             until = dismissal.dismissed_at + self._rests[dismissal.reason]
-            if position is not None and now < until:
-                found.add(ContactRefusal(DISMISSED[dismissal.reason], np.array([position]), until), ())
+            if positions is not None and now < until:
+                found.add(ContactRefusal(DISMISSED[dismissal.reason], positions, until), ())
 
     def _be_silent(
         self, state: ClientState, now: datetime, silence: timedelta, found: ContactRefusals
@@ -214,6 +214,9 @@ class _Caps:
         self._resets = lifting[lifting.any(axis=1)]
         self._limits = np.array([np.inf, *(count.cap.at_most for count in self._counts)])
         self._hours = np.array([[cap.within_days * _DAY_HOURS] for cap, _ in caps])
+        self._least: dict[str, int] = {}
+        for cap, _ in caps:
+            self._least[cap.of] = min(cap.at_most, self._least.get(cap.of, cap.at_most))
         width = len(catalogue) + 1
         places = product(map(str, CONTACT_TYPES), placements)
         self._starts = _Starts({place: n * len(_Member) * width for n, place in enumerate(places)})
@@ -244,6 +247,8 @@ class _Caps:
             member_id: Who asks; empty = nobody known.
             found: Receives the refusals.
         """
+        if not self._is_enough(contacts):
+            return
         cells, hours = self._cells(contacts, member_id), np.array(contacts.hours)
         slots = self._slots.take(cells, axis=1)
         is_counted = hours > hour - self._hours
@@ -255,6 +260,16 @@ class _Caps:
         if np.count_nonzero(is_reached):
             counts[~is_reached.take(slots)] = 0
             self._refuse_reached(slots, counts, hours, found)
+
+    def _is_enough(self, contacts: Contacts) -> bool:
+        """Whether so much of any type happened that it could reach a cap, whatever it was about and when."""
+        missing = self._least.copy()
+        for event_type, n in zip(contacts.event_types, contacts.counts, strict=True):
+            if event_type in missing:
+                missing[event_type] -= n
+                if missing[event_type] <= 0:
+                    return True
+        return False
 
     def _cells(self, contacts: Contacts, member_id: str) -> Positions:
         find, unknown = self._positions.get, self._unknown

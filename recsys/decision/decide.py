@@ -6,8 +6,9 @@ per placement. Nothing here reads a clock: the moment of the decision is an argu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +16,12 @@ import numpy as np
 from recsys.decision.arbitration import Estimate, Factors
 from recsys.decision.constraints import BoolArray, KeptOut
 from recsys.decision.contact import ContactRefusal, ContactRefusals
-from recsys.decision.engagement import Verdicts
+from recsys.decision.engagement import Engaged, NumberArray, Verdicts
 from recsys.decision.engine import Engine
-from recsys.decision.exploration import Roll, draw_list, seed_of, window_of
+from recsys.decision.exploration import Roll, Window, draw_list, seed_of, window_of
+from recsys.decision.proposals import CHANGES
 from recsys.decision.refusals import Refusal
-from recsys.decision.rulebook import NO_RULE, RuleBook
+from recsys.decision.rulebook import RuleBook
 from recsys.decision.situation import Situation, moment_of
 from recsys.decision.weigh import Look, Weighed, engage, weigh
 from recsys.domain import Change
@@ -101,44 +103,62 @@ def decide_all(
     Returns:
         For each request one slate per list; an empty slate is a result, not an error.
     """
-    # Where nothing depends on the placement, the priorities of one list are those of all.
-    asks = [each.asks if engine.is_placement_read else each.asks[:1] for each in situations]
+    lists = [
+        (situation, estimate)
+        for situation, estimate in zip(situations, estimates, strict=True)
+        for _ in situation.asks
+    ]
+    weighed: Iterator[Weighed] = iter(())
+    if lists:
+        of_lists, told = zip(*lists, strict=True)
+        weighed = iter(weigh(_judge_lists(situations, engine), told, of_lists, engine))
+    windows = {now: window_of(now, engine.policy.window_seconds) for now in {each.now for each in situations}}
+    return [
+        _draw_lists(
+            situation, estimate, list(islice(weighed, len(situation.asks))), windows[situation.now], engine
+        )
+        for situation, estimate in zip(situations, estimates, strict=True)
+    ]
+
+
+def _judge_lists(situations: Sequence[Situation], engine: Engine) -> Engaged:
+    """Apply all that refuses an offer before a list is drawn, list by list."""
+    # Where nothing depends on the placement, engagement says of all lists what it says of one.
     looks = [
         Look(situation, moment_of(situation, engine, ask.placement_id))
-        for situation, different in zip(situations, asks, strict=True)
-        for ask in different
+        for situation in situations
+        for ask in (situation.asks if engine.is_placement_read else situation.asks[:1])
     ]
-    of_looks = [estimate for estimate, different in zip(estimates, asks, strict=True) for _ in different]
-    weighed = iter(weigh(looks, of_looks, engine) if looks else ())
-    decisions = []
-    for situation, estimate, different in zip(situations, estimates, asks, strict=True):
-        found = [next(weighed) for _ in different]
-        if not engine.is_placement_read:
-            found *= len(situation.asks)
-        decisions.append(_draw_lists(situation, estimate, found, engine))
-    return decisions
+    engaged = engage(looks, engine)
+    n_lists = [len(situation.asks) for situation in situations if situation.asks]
+    if len(looks) < sum(n_lists):
+        rows = np.arange(len(looks)).repeat(n_lists)
+        engaged = Engaged(engaged.numbers[rows], engaged.changes[rows], engaged.asked[rows])
+    of_lists = iter(engaged.numbers)
+    for situation in situations:
+        contact = engine.contact.refusals(situation.state, situation.now, situation.member_id)
+        for ask in situation.asks:
+            _apply_contact(next(of_lists), contact, ask.placement_id, engine.book)
+    return engaged
 
 
 def _draw_lists(
-    situation: Situation, estimate: Estimate, weighed: Sequence[Weighed], engine: Engine
+    situation: Situation, estimate: Estimate, weighed: Sequence[Weighed], window: Window, engine: Engine
 ) -> Decision:
     """Draw the lists of one request, whose offers were weighed for each of them."""
     state, now, asks = situation.state, situation.now, situation.asks
-    window = window_of(now, engine.policy.window_seconds)
-    contact = engine.contact.refusals(state, now, situation.member_id)
-    reserved = _reserved(situation, engine)
-    is_shown = np.zeros(len(engine.catalogue), dtype=bool) if len(asks) > 1 else None
+    is_shown: BoolArray | None = None
+    reserved: IntArray | None = None
+    if len(asks) > 1:
+        is_shown, reserved = np.zeros(len(engine.catalogue), dtype=bool), _reserved(situation, engine)
     slates: list[Slate] = []
     for number, (ask, found) in enumerate(zip(asks, weighed, strict=True)):
-        verdicts = Verdicts(found.verdicts.numbers.copy(), found.verdicts.changes)
-        _apply_contact(verdicts, contact, ask.placement_id, engine.book)
         seed = seed_of(state.client_id, ask.placement_id, window.index)
         roll = Roll(ask.k, seed, now, estimate.is_unknown, situation.is_profiling_allowed)
         is_elsewhere = is_shown
         if is_shown is not None and reserved is not None:
             is_elsewhere = is_shown | ((reserved >= 0) & (reserved != number))
-        judged = Weighed(verdicts, found.factors, found.is_personal, found.order)
-        slate = _draw(engine, judged, ask.placement_id, roll, is_elsewhere)
+        slate = _draw(engine, found, ask.placement_id, roll, is_elsewhere)
         if is_shown is not None:
             is_shown[[slot.position for slot in slate.slots]] = True
         slates.append(slate)
@@ -171,37 +191,47 @@ def judge(situation: Situation, engine: Engine, placement_id: str | None) -> Ver
     """
     verdicts = engage([Look(situation, moment_of(situation, engine, placement_id))], engine)[0]
     contact = engine.contact.refusals(situation.state, situation.now, situation.member_id)
-    _apply_contact(verdicts, contact, placement_id, engine.book)
+    _apply_contact(verdicts.numbers, contact, placement_id, engine.book)
     return verdicts
 
 
 def _apply_contact(
-    verdicts: Verdicts, contact: ContactRefusals, placement_id: str | None, book: RuleBook
+    numbers: NumberArray, contact: ContactRefusals, placement_id: str | None, book: RuleBook
 ) -> None:
-    _refuse(verdicts, contact.everywhere, book)
-    if placement_id is not None:
-        _refuse(verdicts, contact.by_placement.get(placement_id, ()), book)
+    if contact.everywhere:
+        _refuse(numbers, contact.everywhere, book)
+    if contact.by_placement and placement_id is not None:
+        _refuse(numbers, contact.by_placement.get(placement_id, ()), book)
 
 
-def _refuse(verdicts: Verdicts, refusals: Iterable[ContactRefusal | KeptOut], book: RuleBook) -> None:
+def _refuse(numbers: NumberArray, refusals: Iterable[ContactRefusal | KeptOut], book: RuleBook) -> None:
+    cells = numbers.data
     for refusal in refusals:
-        verdicts.refuse(refusal.positions, book.number_of(refusal.rule_id))
+        number = book.number_of(refusal.rule_id)
+        for position in refusal.positions.tolist():
+            cells[position] = min(cells[position], number)
 
 
 def _draw(
     engine: Engine, weighed: Weighed, placement_id: str, roll: Roll, is_shown: BoolArray | None
 ) -> Slate:
-    verdicts, rules = weighed.verdicts, engine.list_rules[placement_id]
-    candidates = weighed.order[verdicts.numbers.take(weighed.order) == NO_RULE]
-    candidates, kept_out = rules.narrow(candidates, is_shown)
+    (numbers, changes), rules = weighed.verdicts, engine.list_rules[placement_id]
+    candidates, kept_out = rules.narrow(weighed.candidates, is_shown)
     drawn = draw_list(candidates, weighed.factors.priority, rules, roll)
-    _refuse(verdicts, (*kept_out, *drawn.kept_out), engine.book)
+    if kept_out or drawn.kept_out:
+        _refuse(numbers, (*kept_out, *drawn.kept_out), engine.book)
     slots = [
-        Slot(rank, draw.position, verdicts.change_of(draw.position), draw.logging_probability)
-        for rank, draw in enumerate(drawn.draws, start=1)
+        Slot(rank, position, CHANGES[changes.item(position)], probability)
+        for rank, (_, position, probability) in enumerate(drawn.draws, start=1)
     ]
     return Slate(
-        placement_id, roll.seed, tuple(slots), candidates, weighed.factors, weighed.is_personal, verdicts
+        placement_id,
+        roll.seed,
+        tuple(slots),
+        candidates,
+        weighed.factors,
+        weighed.is_personal,
+        weighed.verdicts,
     )
 
 

@@ -175,8 +175,9 @@ class Engagement:
                     self._table.first_for(told, position, change, lifted),
                     self._relations.refused_otherwise(names, position),
                 )
-        every = np.ndarray((len(states), self._n_questions), bool, b"".join(answers))
-        return Engaged(numbers, changes, every[:, self._n_asked_for :])
+        every, n_asked = b"".join(answers), self._n_questions - self._n_asked_for
+        asked = np.ndarray((len(states), n_asked), bool, every, self._n_asked_for, (self._n_questions, 1))
+        return Engaged(numbers, changes, asked)
 
     def _engage_all(self, states: Sequence[ClientState], moment: Moment) -> Engaged:
         """The same for all clients at once; nothing is lifted."""

@@ -19,7 +19,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import prod
@@ -50,8 +50,7 @@ class Draw(NamedTuple):
     logging_probability: float
 
 
-@dataclass(frozen=True, slots=True)
-class Roll:
+class Roll(NamedTuple):
     """What a list's draws depend on besides candidates and rules.
 
     Attributes:
@@ -114,20 +113,10 @@ def seed_of(client_id: str, placement_id: str, window: int) -> int:
     return hash_of(f"{len(client_id)}:{client_id}{placement_id}:{window}") >> 1
 
 
-class _Law(NamedTuple):
-    """By what law one slot is drawn.
-
-    Attributes:
-        new: By position, the new offers that the slot may take; None where there is none.
-        n_new: Their number.
-        ties: The best offer that it may take and those that share its place.
-        total: Sum of the worths, at random, of all that it may take.
-    """
-
-    new: BoolArray | None
-    n_new: int
-    ties: list[int]
-    total: float
+_Law = tuple[list[int], BoolArray | None, float]
+"""By what one slot is drawn: the best offer that it may take and those that share its place; by position, the
+new offers that it may take, None where there is none; the sum of the worths, at random, of all that it may
+take."""
 
 
 class Lottery:
@@ -168,65 +157,61 @@ class Lottery:
                 chances[position] = self._chance(law, position)
         return chances
 
-    def draw(self, slot: int) -> tuple[int, float] | None:
-        """Draw one slot.
-
-        Returns:
-            Position and P(it at this slot | the slots above); None when nothing is allowed.
-        """
+    def draw(self, slot: int) -> Draw | None:
+        """Draw one slot; None when nothing is allowed."""
         if self._is_certain:
             best = self._slots.best(slot)
-            return None if best is None else (best, 1.0)
+            return None if best is None else Draw(slot, best, 1.0)
         law = self._law(slot)
         if law is None:
             return None
+        ties, new, _ = law
         # A coin of its own, so that a new offer that goes away leaves the other draws as they were.
-        if law.new is not None and self._new_coins[slot - 1] < self._new_share:
-            position = self._race(law.new.nonzero()[0])
+        if new is not None and self._new_coins[slot - 1] < self._new_share:
+            position = self._race(new.nonzero()[0])
         elif self._coins[slot - 1] < self._share:
             position = self._race(self._slots.allowed(slot).nonzero()[0], self._worths)
         else:
-            position = law.ties[0] if len(law.ties) == 1 else self._race(np.array(law.ties))
-        return position, self._chance(law, position)
+            position = ties[0] if len(ties) == 1 else self._race(np.array(ties))
+        return Draw(slot, position, self._chance(law, position))
 
     def _law(self, slot: int) -> _Law | None:
         best = self._slots.best(slot)
         if best is None:
             return None
-        ties = [best] if self._rotation == 0.0 else self._ties_of(best, slot)
-        new, n_new, total = None, 0, 0.0
-        if self._new is not None and (n_new := int(np.count_nonzero(self._slots.allowed(slot) & self._new))):
-            new = self._slots.allowed(slot) & self._new
+        rivals = self._rules.rivals[best]
+        ties = self._ties_of(best, rivals, slot) if rivals and self._rotation > 0 else [best]
+        new, total = None, 0.0
+        if self._new is not None:
+            is_new = self._slots.allowed(slot) & self._new
+            new = is_new if np.count_nonzero(is_new) else None
         if self._worths is not None:
             total = float(self._worths @ self._slots.allowed(slot))
         elif self._share > 0:
             total = self._slots.n_allowed(slot)
-        return _Law(new, n_new, ties, total)
+        return ties, new, total
 
-    def _ties_of(self, best: int, slot: int) -> list[int]:
+    def _ties_of(self, best: int, rivals: Sequence[int], slot: int) -> list[int]:
         """The best offer and the competitors whose priority is at least (1 − rotation) of its own."""
-        rivals = self._rules.rivals[best]
-        if len(rivals) < 2:
-            return [best]
-        least = (1.0 - self._rotation) * self._priorities[best]
+        priority_of = self._priorities.item
+        least = (1.0 - self._rotation) * priority_of(best)
         return [
-            other
-            for other in rivals
-            if self._priorities[other] >= least and self._slots.is_allowed(slot, other)
+            other for other in rivals if priority_of(other) >= least and self._slots.is_allowed(slot, other)
         ]
 
     def _chance(self, law: _Law, position: int) -> float:
         """P(an offer that is allowed) = ν·[new]/n_new + (1 − ν)·((1 − σ)·[tied for best]/n_ties + σ·w/Σw)."""
+        ties, new, total = law
         chance = 0.0
-        if position in law.ties:
-            chance = (1.0 - self._share) / len(law.ties)
+        if position in ties:
+            chance = (1.0 - self._share) / len(ties)
         if self._share > 0:
             worth = 1.0 if self._worths is None else float(self._worths[position])
-            chance += self._share * worth / law.total
-        if law.new is not None:
+            chance += self._share * worth / total
+        if new is not None:
             chance *= 1.0 - self._new_share
-            if law.new[position]:
-                chance += self._new_share / law.n_new
+            if new[position]:
+                chance += self._new_share / int(np.count_nonzero(new))
         return chance
 
     def _race(self, members: IntArray, worths: FloatArray | None = None) -> int:
@@ -251,7 +236,7 @@ def _level(slots: OpenList, priorities: FloatArray, rules: ListRules) -> FloatAr
     leading: dict[int, float] = {}
     for position in slots.order:
         rivals = rules.rivals[position]
-        if len(rivals) > 1:
+        if rivals:
             value = float(priorities[position])
             leader = leading.get(rivals[0])
             if leader is None or value < (1.0 - rules.placement.rotation) * leader:
@@ -296,10 +281,10 @@ def draw_list(candidates: IntArray, priorities: FloatArray, rules: ListRules, ro
     draws: list[Draw] = []
     for slot in range(1, roll.k + 1):
         pinned = slots.pinned.get(slot)
-        drawn = lottery.draw(slot) if pinned is None else (pinned, 1.0)
+        drawn = lottery.draw(slot) if pinned is None else Draw(slot, pinned, 1.0)
         if drawn is not None:
-            slots.take(slot, drawn[0])
-            draws.append(Draw(slot, *drawn))
+            slots.take(slot, drawn.position)
+            draws.append(drawn)
             continue
         slots.take(slot, None)
         if slots.is_exhausted(slot):

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from recsys.domain import ClientState, Holding
 
+BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.intp]
 
 MANY_CLIENTS = 32
 """From so many clients on arrays over all of them cost less than a loop over the clients."""
+
+_BEYOND = np.iinfo(np.intp).max
 
 
 class FlatHoldings(NamedTuple):
@@ -73,3 +76,15 @@ class Lists:
         shifts: IntArray = self._starts[codes] - lengths.cumsum() + lengths
         rows: IntArray = np.arange(len(of)) + shifts[of]
         return [of, *self._columns.take(rows, axis=1)]
+
+
+def is_among(places: IntArray, others: IntArray) -> BoolArray:
+    """Whether each of some places is among others; what `np.isin` says, at a fraction of its time.
+
+    Example:
+        >>> is_among(np.array([4, 0, 2]), np.array([2, 0, 2])).tolist()
+        [False, True, True]
+    """
+    ordered = np.sort(np.append(others, _BEYOND))
+    found: BoolArray = ordered[ordered.searchsorted(places)] == places
+    return found

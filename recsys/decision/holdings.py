@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recsys.decision.availability import Standing
 from recsys.decision.catalogue import CompiledCatalogue
-from recsys.decision.flat import FlatHoldings, IntArray, Lists
+from recsys.decision.flat import FlatHoldings, IntArray, Lists, is_among
 from recsys.decision.rulebook import NO_RULE, RuleBook
 
 NumberArray = NDArray[np.int16]
@@ -104,9 +104,12 @@ class Relations:
         n_offers, cells = len(self.alone), numbers.reshape(-1)
         of, groups = self._fulfils.join(held.codes)
         n_groups = max(len(self._position_of_group), 1)
-        owners, groups = np.divmod(np.unique(held.owners[of] * n_groups + groups), n_groups)
-        positions = self._position_of_group[groups]
-        places, n_fulfilled = np.unique(owners * n_offers + positions, return_counts=True)
+        met = np.sort(held.owners[of] * n_groups + groups)
+        owners, groups = np.divmod(met[np.diff(met, prepend=-1).nonzero()], n_groups)
+        # ascending, as groups are numbered by position: those of one offer stand side by side
+        each = owners * n_offers + self._position_of_group[groups]
+        firsts = np.diff(each, prepend=-1).nonzero()[0]
+        places, n_fulfilled = each[firsts], np.diff(firsts, append=len(each))
         fulfilled: IntArray = places[n_fulfilled == self._n_groups[places % n_offers]]
         clients, positions = np.divmod(fulfilled, n_offers)
         unlocked = np.minimum(cells[fulfilled], standing.otherwise[rows[clients], positions])
@@ -128,8 +131,8 @@ class Relations:
         """
         n_offers = len(self.alone)
         of, positions = self._excludes_by_code.join(held.codes)
-        is_excluded = np.isin(places, held.owners[of] * n_offers + positions)
-        is_missing = (self._n_groups[places % n_offers] > 0) & ~np.isin(places, fulfilled)
+        is_excluded = is_among(places, held.owners[of] * n_offers + positions)
+        is_missing = (self._n_groups[places % n_offers] > 0) & ~is_among(places, fulfilled)
         found = np.where(is_missing, self._requires, NO_RULE)
         return np.where(is_excluded, self._excludes, found).astype(np.int16)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def slot_marginals(
     counts = np.zeros((roll.k, len(priorities)))
     for number in range(n_lists):
         drawn = draw_list(
-            candidates, priorities, rules, replace(roll, seed=hash_of(f"{roll.seed}:{number}") >> 1)
+            candidates, priorities, rules, roll._replace(seed=hash_of(f"{roll.seed}:{number}") >> 1)
         )
         for draw in drawn.draws:
             counts[draw.slot - 1, draw.position] += 1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.conditions.syntax import Condition
-from recsys.decision.flat import FlatHoldings, IntArray
+from recsys.decision.flat import FlatHoldings, IntArray, is_among
 from recsys.decision.policy.engagement import ChangesSpec
 from recsys.decision.policy.scope import OfferScope
 from recsys.domain import Change, Holding
@@ -125,17 +125,21 @@ class Proposals:
         found: list[IntArray] = []
         for is_wanted, (_, ids, rest) in zip(is_true.T, self._wanted, strict=True):
             wanted = (is_wanted[held.owners] & self._has(ids)[held.codes]).nonzero()[0]
-            is_young = [held.holdings[place].connected_at > now - rest for place in wanted.tolist()]
+            since = now - rest
+            is_young = [held.holdings[place].connected_at > since for place in wanted.tolist()]
             mine = places[wanted]
-            found.append(mine[~np.isin(mine, mine[np.array(is_young, dtype=bool)])])
+            found.append(mine[~is_among(mine, mine[np.array(is_young, dtype=bool)])])
         upgraded = held.owners * n_offers + self._next[held.codes]
         upgraded = upgraded[self._next[held.codes] >= 0]
-        has = set(places[held.codes < n_offers].tolist())
-        found.append(np.array([place for place in upgraded.tolist() if place not in has], np.intp))
+        found.append(upgraded[~is_among(upgraded, places[held.codes < n_offers])])
         lapsed_on, due_on = today - self._lapsed, today + self._within
-        ends = enumerate([holding.term_ends_on for holding in held.holdings])
-        due = np.array([place for place, on in ends if on is not None and lapsed_on <= on <= due_on], np.intp)
-        found.append(places[due[self._has(self._renewable)[held.codes[due]]]])
+        due = [
+            place
+            for place, holding in enumerate(held.holdings)
+            if (ends_on := holding.term_ends_on) is not None and lapsed_on <= ends_on <= due_on
+        ]
+        is_renewable = self._has(self._renewable)[held.codes[due]]
+        found.append(places[due][is_renewable])
         changes = np.array([*[change for change, _, _ in self._wanted], UPGRADE, RENEW], dtype=np.int8)
         # what is written last comes first
         latest_first = np.concatenate(found[::-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,8 @@ NumberArray = NDArray[np.int16]
 
 N_CHANGES = len(Change)
 _NO_RULE = np.int16(NO_RULE)
-_OFFERS_AT_ONCE = 32
+# What is made for so many at once stays in the processor's cache, and memory is not fetched anew for it.
+_CLIENTS_AT_ONCE, _OFFERS_AT_ONCE = 200, 256
 
 
 class TableRow(NamedTuple):
@@ -63,17 +65,41 @@ class RuleTable:
         # Of each test the smallest number among its rules, by offer.
         self._new = np.full((n_tests, n_offers), NO_RULE, dtype=np.int16)
         self._rules_of: list[list[tuple[int, int]]] = [[] for _ in range(N_CHANGES * n_offers)]
-        rows_of: list[list[int]] = [[] for _ in range(n_offers)]
-        for place, row in enumerate(rows):
+        for row in rows:
             rule = (row.test, row.number)
             for candidate in np.flatnonzero(np.outer(row.changes, row.offers)).tolist():
                 self._rules_of[candidate].append(rule)
                 if candidate < n_offers:
-                    rows_of[candidate].append(place)
                     self._new[row.test, candidate] = min(self._new[row.test, candidate], row.number)
-        self._rows_of = [np.array(places, dtype=np.intp) for places in rows_of]
         # no list is empty, or there would be no smallest of its numbers
         self._lists = Lists([[(0, NO_RULE), *rules] for rules in self._rules_of], 2)
+        self._compile_scopes(rows)
+
+    def _compile_scopes(self, rows: Sequence[TableRow]) -> None:
+        """Which rules about new offers are about the same ones, and which such scopes each offer is in."""
+        alike: dict[bytes, list[int]] = {}
+        for place, row in enumerate(rows):
+            if row.changes[0]:
+                alike.setdefault(row.offers.tobytes(), []).append(place)
+        rules_of = sorted(alike.values(), key=len, reverse=True)
+        self._n_scopes = len(rules_of)
+        scopes_of: list[list[int]] = [[] for _ in range(self._n_offers)]
+        for scope, (place, *_) in enumerate(rules_of):
+            for position in np.flatnonzero(rows[place].offers).tolist():
+                scopes_of[position].append(scope)
+        # the first of each list, the second of each that has one …; longer lists stand in front
+        self._rules = [
+            np.array([places[nth] for places in rules_of if nth < len(places)], dtype=np.intp)
+            for nth in range(max(map(len, rules_of), default=0))
+        ]
+        # the same, but offers keep their order: where there is no more, a scope that refuses nothing
+        self._scopes = [
+            [
+                np.array(scopes, dtype=np.intp)
+                for scopes in zip_longest(*scopes_of[start : start + _OFFERS_AT_ONCE], fillvalue=-1)
+            ]
+            for start in range(0, self._n_offers, _OFFERS_AT_ONCE)
+        ]
 
     def first_for_new(self, is_failing: bytes) -> NumberArray:
         """The smallest number among the failing rules of each offer, if it is new.
@@ -90,21 +116,24 @@ class RuleTable:
 
     def first_for_new_of_all(self, is_failing: BoolArray) -> NumberArray:
         """The same for many clients, clients_by_tests → clients_by_offers."""
+        found = np.empty((len(is_failing), self._n_offers), dtype=np.int16)
+        for start in range(0, len(found), _CLIENTS_AT_ONCE):
+            some = slice(start, start + _CLIENTS_AT_ONCE)
+            self._find(is_failing[some], found[some])
+        return found
+
+    def _find(self, is_failing: BoolArray, found: NumberArray) -> None:
+        """Write the first rules of some clients: rules into scopes, scopes into offers."""
         # where a test passes, all bits are set, and a number or-ed with them is NO_RULE
         passes = is_failing.T.astype(np.int16, order="C")
         passes -= 1
         passes &= _NO_RULE
         values = passes.take(self._tests, axis=0)
         values |= self._numbers
-        found = np.empty((len(is_failing), self._n_offers), dtype=np.int16)
-        # turned round while it is still in the processor's cache
-        for start in range(0, self._n_offers, _OFFERS_AT_ONCE):
-            some = self._rows_of[start : start + _OFFERS_AT_ONCE]
-            by_offer = np.empty((len(some), len(is_failing)), dtype=np.int16)
-            for firsts, rows in zip(by_offer, some, strict=True):
-                np.minimum.reduce(values.take(rows, axis=0), initial=_NO_RULE, out=firsts)
-            found[:, start : start + len(some)] = by_offer.T
-        return found
+        by_scope = _least(values, self._rules, self._n_scopes + 1)
+        for start, scopes in zip(range(0, self._n_offers, _OFFERS_AT_ONCE), self._scopes, strict=True):
+            some = found[:, start : start + _OFFERS_AT_ONCE]
+            some[:] = _least(by_scope, scopes, some.shape[1]).T
 
     def first_for_all(
         self, is_failing: BoolArray, places: IntArray, changes: NDArray[np.int8]
@@ -143,3 +172,18 @@ class RuleTable:
             if is_failing[test] and number not in lifted:
                 return number
         return NO_RULE
+
+
+def _least(rows: NumberArray, nth: Sequence[IntArray], n_lists: int) -> NumberArray:
+    """The smallest number in each column of the rows of each of some lists; `NO_RULE` without rows.
+
+    Args:
+        rows: The rows.
+        nth: The first row of each list, the second of each that has one …
+        n_lists: How many lists there are.
+    """
+    found = np.full((n_lists, rows.shape[1]), NO_RULE, dtype=np.int16)
+    for places in nth:
+        some = found[: len(places)]
+        np.minimum(some, rows.take(places, axis=0), out=some)
+    return found

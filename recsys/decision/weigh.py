@@ -17,6 +17,7 @@ from recsys.decision.constraints import BELOW_LEAST_PRIORITY
 from recsys.decision.engagement import Engaged, Verdicts
 from recsys.decision.engine import Engine
 from recsys.decision.refusals import RefusalStage
+from recsys.decision.rulebook import NO_RULE
 from recsys.decision.situation import Situation, quantities_of
 from recsys.models.base import IntArray
 
@@ -37,41 +38,54 @@ class Weighed(NamedTuple):
         verdicts: The verdict on every offer so far.
         factors: What each offer's priority is made of, by position.
         is_personal: Whether a context weight that reads the client's data counts.
-        order: All positions, best first.
+        candidates: Positions of what no rule refuses, best first.
     """
 
     verdicts: Verdicts
     factors: Factors
     is_personal: bool
-    order: IntArray
+    candidates: IntArray
 
 
-def weigh(looks: Sequence[Look], estimates: Sequence[Estimate], engine: Engine) -> list[Weighed]:
-    """Give every offer its priority in each look, candidate or not.
+def weigh(
+    engaged: Engaged, estimates: Sequence[Estimate], situations: Sequence[Situation], engine: Engine
+) -> list[Weighed]:
+    """Give every offer its priority in each list, candidate or not.
 
     Args:
-        looks: The looks, ≥1; those of one client stand side by side.
-        estimates: What a model says of the client of each look.
+        engaged: The verdicts before the lists are drawn, list by list, ≥1; a weight may refuse more.
+        estimates: What a model says of the client of each.
+        situations: The client of each.
         engine: The policy, compiled with the catalogue.
     """
-    engaged = engage(looks, engine)
-    arbitration, catalogue = engine.arbitration, engine.catalogue
-    factors = arbitration.factors(
+    numbers, catalogue = engaged.numbers, engine.catalogue
+    factors = engine.arbitration.factors(
         np.array([estimate.probabilities for estimate in estimates]),
         engaged.changes,
         engaged.asked,
-        np.array([quantities_of(look.situation.read_state, catalogue) for look in looks]),
+        [quantities_of(situation.read_state, catalogue) for situation in situations],
     )
     # A weight of −100 says never, and chance must not say otherwise.
-    is_never = factors.context == 0.0
-    if np.count_nonzero(is_never):
+    if not factors.context.all():
         never = np.int16(engine.book.number_of(BELOW_LEAST_PRIORITY))
-        np.minimum(engaged.numbers, never, out=engaged.numbers, where=is_never)
-    orders = Arbitration.orders(factors.priority, np.array([estimate.order for estimate in estimates]))
-    is_personal = (engaged.asked & engine.is_weight_personal).any(axis=1).tolist()
+        np.minimum(numbers, never, out=numbers, where=factors.context == 0.0)
+    is_candidate = numbers == NO_RULE
+    # What is refused comes last, and is cut off there.
+    orders = Arbitration.orders(
+        np.where(is_candidate, factors.priority, -np.inf),
+        np.array([estimate.order for estimate in estimates], dtype=np.int64),
+    )
+    rows = zip(
+        map(Verdicts, numbers, engaged.changes),
+        map(Factors, *factors),
+        (engaged.asked @ engine.is_weight_personal).tolist(),
+        orders,
+        is_candidate.sum(axis=1).tolist(),
+        strict=True,
+    )
     return [
-        Weighed(engaged[place], Factors(*[factor[place] for factor in factors]), is_personal[place], order)
-        for place, order in enumerate(orders)
+        Weighed(verdicts, of_list, is_personal, order[:n_candidates])
+        for verdicts, of_list, is_personal, order, n_candidates in rows
     ]
 
 

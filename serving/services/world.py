@@ -107,7 +107,8 @@ class BundleScorer:
     def explain(self, scored: Scored, state: ClientState, positions: list[int]) -> None:
         """Add to the scores' evidence what is true of these positions."""
         missing = [position for position in positions if position not in scored.evidence]
-        columns = self._alignment.columns_of(missing)
+        column_of = self._alignment.column_of
+        columns = {position: column_of[position] for position in missing if position in column_of}
         told: dict[int, tuple[Evidence, ...]] = dict.fromkeys(missing, ())
         if columns:
             batch, row = scored.batch, scored.row

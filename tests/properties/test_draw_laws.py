@@ -230,7 +230,7 @@ def test_under_softmax_the_others_keep_their_order(case: Case, gone: OfferId, te
     case = replace(
         case,
         placement=Placement("home", exploration=exploration),
-        roll=replace(case.roll, k=len(case.offers), is_random=True),
+        roll=case.roll._replace(k=len(case.offers), is_random=True),
     )
     position = NAMES.index(gone)
     before = [draw.position for draw in case.draw().draws]

@@ -175,18 +175,20 @@ class EventReader:
         """Add the same for many clients to their rows."""
         activities = [state.history.activity for state in states]
         offer_ids = list(chain.from_iterable([activity.offer_ids for activity in activities]))
-        if self._others:
-            hits = list(range(len(offer_ids)))
-        else:
-            hits = list(compress(count(), map(self._codes.__contains__, offer_ids)))
         types = list(chain.from_iterable([activity.event_types for activity in activities]))
+        if self._others:
+            hits: Sequence[int] = range(len(offer_ids))
+        else:
+            is_asked = bytes(map(self._codes.__contains__, offer_ids))
+            hits = np.frombuffer(is_asked, dtype=bool).nonzero()[0].tolist()
         others = self._codes[""]
         codes = [self._codes.get(offer_ids[place], others).get(types[place], 0) for place in hits]
         # few are left, and only of those are hours and counts fetched
         places = np.array(list(compress(hits, codes)), dtype=np.intp)
-        ends = np.cumsum([len(activity.offer_ids) for activity in activities])
+        lengths = np.array([len(activity.offer_ids) for activity in activities])
+        ends = lengths.cumsum()
         owners = np.searchsorted(ends, places, side="right")
-        starts = ends[owners] - [len(activities[owner].hours) for owner in owners.tolist()]
+        starts = (ends - lengths)[owners]
         entries = list(zip(owners.tolist(), (places - starts).tolist(), strict=True))
         hours = np.array([activities[owner].hours[entry] for owner, entry in entries], dtype=np.intp)
         counts = np.array([activities[owner].counts[entry] for owner, entry in entries], dtype=np.intp)

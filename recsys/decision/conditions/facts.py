@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import reduce
+from itertools import count
 from operator import attrgetter, getitem, itemgetter, or_
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -197,9 +199,10 @@ class TextReader:
 
     def _add(self, found: Rows, column: Sequence[Any], told: Callable[[Any], Bits]) -> None:
         """Add what each value of a column tells to the rows."""
-        places = {value: place for place, value in enumerate(dict.fromkeys(column))}
-        rows = rows_of([told(value) for value in places], self._n_bits)
-        found |= rows.take([places[value] for value in column], axis=0)
+        # a new value gets the next place when it is first looked up
+        places: defaultdict[Any, int] = defaultdict(count().__next__)
+        of_each = list(map(places.__getitem__, column))
+        found |= rows_of([told(value) for value in places], self._n_bits).take(of_each, axis=0)
 
     def _told_tags(self, tags: Sequence[str]) -> Bits:
         if not tags or not self._tags:
@@ -298,12 +301,12 @@ _DERIVED: Mapping[str, Callable[[Profile, date], int | None]] = MappingProxyType
 
 
 def _mean_spend(months: Months) -> float | None:
-    try:  # nearly always all three are known, and then this is a third of the time
-        first, second, third = months[-3:]
-        return (first.spend_minor + second.spend_minor + third.spend_minor) / 3  # type: ignore[operator]
-    except (TypeError, ValueError):
-        known = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
-        return sum(known) / len(known) if known else None
+    if len(months) > 2:  # nearly always, and all three are known: then this is half the time
+        first, second, third = months[-3].spend_minor, months[-2].spend_minor, months[-1].spend_minor
+        if first is not None and second is not None and third is not None:
+            return (first + second + third) / 3
+    known = [month.spend_minor for month in months[-3:] if month.spend_minor is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _n_sims(months: Months) -> int | None:

@@ -96,7 +96,7 @@ def _taken(placement: Placement, catalogue: CompiledCatalogue) -> NDArray[np.boo
     listed, _ = rules.narrow(everything, None)
     is_taken = np.zeros(len(catalogue), dtype=bool)
     for slot in range(1, placement.max_k + 1):
-        takes = rules.takes(slot)
+        takes = rules.takes.get(slot)
         is_taken |= True if takes is None else takes
     is_listed = np.zeros(len(catalogue), dtype=bool)
     is_listed[listed] = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +83,7 @@ class _Lists:
         self._drawing, self._means = drawing, means
         self._impossible = (~is_possible).astype(np.float64)
         # Chances want no coins, which take long to make.
-        self._roll = replace(drawing.roll, k=0)
+        self._roll = drawing.roll._replace(k=0)
         self._known: dict[tuple[int, ...], _Next] = {}
 
     def after(self, above: tuple[int, ...]) -> _Next:
