@@ -7,7 +7,7 @@ clients stand behind it. Nothing that could point at a person or at another comp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -94,7 +94,7 @@ class Explainer:
             if offer_id in positions
         }
 
-    def reasons(self, slot: Slot, evidence: Sequence[Evidence], price: Price | None) -> tuple[Reason, ...]:
+    def reasons(self, slot: Slot, evidence: Iterable[Evidence], price: Price | None) -> tuple[Reason, ...]:
         """The strongest reasons for one slot, at most `max_reasons`, no code twice.
 
         Args:
@@ -128,7 +128,7 @@ class Explainer:
         facts: list[tuple[str, str]],
         offer: Offer,
         slot: Slot,
-        evidence: Sequence[Evidence],
+        evidence: Iterable[Evidence],
         *,
         is_priced: bool,
     ) -> None:
@@ -157,7 +157,7 @@ class Explainer:
                     return
 
     def _add_evidence(
-        self, facts: list[tuple[str, str]], offer: Offer, slot: Slot, evidence: Sequence[Evidence]
+        self, facts: list[tuple[str, str]], offer: Offer, slot: Slot, evidence: Iterable[Evidence]
     ) -> None:
         for one in evidence:
             if one.n_clients is None or one.n_clients < self._policy.min_cohort:

@@ -42,6 +42,18 @@ class FeatureRows(NamedTuple):
     pairs: FloatArray
 
 
+class FeatureBlocks(NamedTuple):
+    """Features of clients, each at its moment.
+
+    Attributes:
+        client: Shape (n_clients, n_client_features).
+        pairs: Of the pairs, without the offers' own, shape (n_clients, n_pair_features − n_own, n_offers).
+    """
+
+    client: FloatArray
+    pairs: FloatArray
+
+
 class Asked(NamedTuple):
     """Names of features.
 
@@ -82,9 +94,7 @@ class FeatureBuilder:
         self._client = ClientFamily(offers, need_groups, thresholds, of_client)
         self._offers = OfferFamily(offers, population, of_pairs)
         self._pair = PairFamily(self._offers, population, of_pairs)
-        # what the families write, the offers' rows first, in one array that costs one copy
-        self._template = np.concatenate([self._offers.template.reshape(-1), self._pair.template])
-        self._template_at: tuple[datetime | None, FloatArray] = None, self._template
+        self._offers_at: tuple[datetime | None, FloatArray] = None, self._offers.template
         self.offer_ids = tuple(self._offers.positions)
         self.spec = FeatureSpec(self._client.features, (*self._offers.features, *self._pair.features))
         self._staff_line = None if population is None else population.staff_line
@@ -104,6 +114,11 @@ class FeatureBuilder:
         """The client's profile, its staff guessed where it is unknown; see `StaffLine`."""
         return state.profile if self._staff_line is None else self._staff_line.profile_of(state)
 
+    @property
+    def of_offers(self) -> FloatArray:
+        """The offers' own numbers, without what time changes, shape (n_own, n_offers); not to be changed."""
+        return self._offers.template
+
     def client_row(self, state: ClientState, now: datetime) -> FloatArray:
         """The client's own numbers, shape (n_client_features,); NaN = unknown.
 
@@ -111,24 +126,29 @@ class FeatureBuilder:
             state: What is stored of the client, or what the history says of it.
             now: The moment, aware.
         """
-        return self._client.row(present(state, now), recent_activity(state, now), now)
+        row: FloatArray = self._client.rows((present(state, now),), (recent_activity(state, now),), (now,))[0]
+        return row
 
     def rows(self, state: ClientState, now: datetime) -> FeatureRows:
         """The client's own numbers and those with every offer; arguments as in `client_row`."""
-        state, activity = present(state, now), recent_activity(state, now)
-        cells, n_offers = self._cells_at(now), len(self.offer_ids)
-        self._pair.fill(cells[self._offers.template.size :], state, activity, now)
-        return FeatureRows(
-            self._client.row(state, activity, now), cells[:-1].reshape(len(self.spec.pair), n_offers).T
-        )
-
-    def _cells_at(self, now: datetime) -> FloatArray:
-        """A copy of the template with what time changes of every offer; a round has one moment."""
-        kept_at, template = self._template_at
+        blocks = self.blocks((state,), (now,))
+        kept_at, of_offers = self._offers_at
         if kept_at != now:
-            template = self._template.copy()
-            n_cells = self._offers.template.size
-            self._offers.fill(template[:n_cells].reshape(self._offers.template.shape), now)
-            # one assignment, so that threads never see half of it
-            self._template_at = now, template
-        return template.copy()
+            of_offers = self._offers.template.copy()
+            self._offers.fill(of_offers, now)
+            # one assignment, so that threads never see half of it; who reads many rows has few moments
+            self._offers_at = now, of_offers
+        return FeatureRows(blocks.client[0], np.concatenate([of_offers, blocks.pairs[0]]).T)
+
+    def blocks(self, states: Sequence[ClientState], moments: Sequence[datetime]) -> FeatureBlocks:
+        """The numbers of several clients; what is the offers' own is not among them.
+
+        Args:
+            states: What is stored of the clients, or what the history says of them.
+            moments: The moment of each, aware.
+        """
+        activities = list(map(recent_activity, states, moments))
+        states = list(map(present, states, moments))
+        return FeatureBlocks(
+            self._client.rows(states, activities, moments), self._pair.blocks(states, activities, moments)
+        )

@@ -200,22 +200,25 @@ class ClientFamily:
         self.features = tuple([each for features, _ in kept for each in features])
         self._reads = tuple([read for _, read in kept])
 
-    def row(self, state: ClientState, activity: Activity, now: datetime) -> FloatArray:
-        """The client's numbers.
+    def rows(
+        self, states: Sequence[ClientState], activities: Sequence[Activity], moments: Sequence[datetime]
+    ) -> FloatArray:
+        """The clients' numbers.
 
         Args:
-            state: The state as decisions read it.
-            activity: Its activity within the last 90 days.
-            now: The moment, aware.
+            states: The states as decisions read them.
+            activities: Their activity within the last 90 days.
+            moments: The moment of each, aware.
 
         Returns:
-            Shape (n_features,), in the order of `features`; NaN = unknown.
+            Shape (n_clients, n_features), in the order of `features`; NaN = unknown.
         """
         values: list[float | None] = []
-        for read in self._reads:
-            values += read(state, activity, now)
+        for state, activity, now in zip(states, activities, moments, strict=True):
+            for read in self._reads:
+                values += read(state, activity, now)
         # NumPy makes None NaN
-        return np.fromiter(values, np.float64, len(values))
+        return np.fromiter(values, np.float64, len(values)).reshape(len(states), len(self.features))
 
     def _stage_values(self, state: ClientState, _: Activity, now: datetime) -> _Values:
         return _STAGE_FLAGS[stage_of(state, now.date(), self._thresholds)]

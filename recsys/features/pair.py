@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
-from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -35,14 +33,10 @@ PAIR_FEATURES = (
     *(Feature(f"days_since_{each}", "days") for each in (*_TIMED, EventType.DISMISSAL)),
     Feature("days_to_term_end", "days", -math.inf),
 )
-# What is found together is written together.
-_TOGETHER = (
-    {"are_prerequisites_met", "n_prerequisites_missing"},
-    *({f"n_{each}s_30d", f"n_{each}s_90d", f"days_since_{each}"} for each in _TIMED),
-)
 # Features that are unknown until something is known, instead of zero.
 _UNKNOWN_UNITS = {"days", "ratio", "minor", "share"}
 _MONTH_HOURS = 30 * 24
+_PREREQUISITES = ("n_prerequisites_missing", "are_prerequisites_met")
 _NOBODY = Profile()
 
 
@@ -50,21 +44,34 @@ class _Effect(NamedTuple):
     """What holding an offer changes.
 
     Attributes:
-        cells: Cells that take another value.
+        cells: Cells that take another value, and which.
         in_group: Cells that count what is held in the offer's need group.
         met: (position, number of the group) of what it is a prerequisite for.
     """
 
-    cells: Mapping[int, float]
+    cells: tuple[tuple[int, float], ...]
     in_group: tuple[int, ...]
     met: tuple[tuple[int, int], ...]
 
 
-class PairFamily:
-    """Builds the rows of a client with every offer.
+class _Timed(NamedTuple):
+    """First cell of each feature of one type of event; None = it is not asked for.
 
-    The rows lie one after another in one array of cells, and behind them one cell more, which takes what
-    concerns no offer of the catalogue.
+    Attributes:
+        recent: How often within a month.
+        total: How often within 90 days.
+        last: Days since the last one.
+    """
+
+    recent: int | None
+    total: int | None
+    last: int | None
+
+
+class PairFamily:
+    """Builds the rows of clients with every offer.
+
+    The rows of a client lie one after another in one array of cells.
 
     Args:
         offers: The catalogue as features need it.
@@ -72,7 +79,7 @@ class PairFamily:
         asked: Names of the features that are wanted; None = all.
 
     Attributes:
-        features: Of the rows, in the order of `PAIR_FEATURES`: at least what is asked for.
+        features: Of the rows, in the order of `PAIR_FEATURES`.
     """
 
     def __init__(
@@ -80,40 +87,53 @@ class PairFamily:
     ) -> None:
         self._offers = offers
         n_offers = len(offers)
-        self.features = _features_with(asked)
-        self._starts = {each.name: row * n_offers for row, each in enumerate(self.features)}
+        self.features = tuple([each for each in PAIR_FEATURES if asked is None or each.name in asked])
+        self._rows = {each.name: row for row, each in enumerate(self.features)}
+        self._starts = {name: row * n_offers for name, row in self._rows.items()}
         self._effects = _effects(offers, self._starts)
         self._n_required = offers.n_prerequisites.tolist()
-        self._nowhere = len(self.features) * n_offers
-        self._timed = [each for each in _TIMED if f"days_since_{each}" in self._starts]
-        self._timed_places = {
-            (offer_id, event_type.value): number * n_offers + position
-            for number, event_type in enumerate(self._timed)
-            for offer_id, position in offers.positions.items()
+        timed = {
+            each.value: [self._starts.get(f"n_{each}s_{days}d") for days in (30, 90)]
+            + [self._starts.get(f"days_since_{each}")]
+            for each in _TIMED
         }
+        self._timed = {each: _Timed(*rows) for each, rows in timed.items() if rows != [None] * len(rows)}
         self._neighbours: dict[str, FloatArray] = {}
+        self._unknown = np.full(n_offers, math.nan)
         if population is not None and "neighbour_share" in self._starts:
             shares = offers.aligned(population.segment_shares)
             self._neighbours = dict(zip(population.segments, shares, strict=True))
-        self.template = self._cells_of_nobody()
+        self._template = self._cells_of_nobody()
 
-    def fill(self, cells: FloatArray, state: ClientState, activity: Activity, now: datetime) -> None:
-        """Write the client's numbers with every offer.
+    def blocks(
+        self, states: Sequence[ClientState], activities: Sequence[Activity], moments: Sequence[datetime]
+    ) -> FloatArray:
+        """The clients' numbers with every offer.
 
         Args:
-            cells: A copy of `template`, shape (n_features × n_offers + 1,); changed in place.
-            state: The state as decisions read it.
-            activity: Its activity within the last 90 days.
-            now: The moment, aware.
+            states: The states as decisions read them.
+            activities: Their activity within the last 90 days.
+            moments: The moment of each, aware.
+
+        Returns:
+            Shape (n_clients, n_features, n_offers).
         """
-        found = self._held_cells(state)
-        found.update(self._dated_cells(state, now))
+        n_clients, n_offers = len(states), len(self._offers)
+        cells = np.empty((n_clients, len(self._template)))
+        cells[:] = self._template
+        found: dict[int, float] = {}
+        for client, (state, activity, now) in enumerate(zip(states, activities, moments, strict=True)):
+            first = client * len(self._template)
+            self._find_held(found, first, state)
+            self._find_dated(found, first, state, now)
+            if activity.hours and self._timed:
+                self._find_activity(found, first, activity, hour_of(now))
         # one assignment of many numbers costs less than many of one
-        n_cells = len(found)
-        cells[np.fromiter(found, np.intp, n_cells)] = np.fromiter(found.values(), np.float64, n_cells)
-        self._fill_money(cells, state)
-        if activity.hours and self._timed:
-            self._fill_activity(cells, activity, hour_of(now))
+        places = np.fromiter(found, np.intp, len(found))
+        cells.reshape(-1)[places] = np.fromiter(found.values(), np.float64, len(found))
+        blocks = cells.reshape(n_clients, len(self.features), n_offers)
+        self._fill_money(blocks, states)
+        return blocks
 
     def _cells_of_nobody(self) -> FloatArray:
         offers = self._offers
@@ -125,94 +145,82 @@ class PairFamily:
         block = np.zeros((len(self.features), len(offers)))
         for row, each in zip(block, self.features, strict=True):
             row[:] = given.get(each.name, math.nan if each.unit in _UNKNOWN_UNITS else 0.0)
-        return np.append(block.reshape(-1), 0.0)
+        return block.reshape(-1)
 
-    def _held_cells(self, state: ClientState) -> dict[int, float]:
-        """What is changed by what is held."""
-        starts = self._starts
-        found: dict[int, float] = {}
+    def _find_held(self, found: dict[int, float], first: int, state: ClientState) -> None:
+        """What is changed by what is held; `first` is the client's first cell."""
         met: set[tuple[int, int]] = set()
         for offer_id in {held.offer_id for held in state.holdings}:
             effect = self._effects.get(offer_id)
             if effect is not None:
-                found.update(effect.cells)
+                for cell, value in effect.cells:
+                    found[first + cell] = value
                 for cell in effect.in_group:
-                    found[cell] = found.get(cell, 0.0) + 1.0
+                    found[first + cell] = found.get(first + cell, 0.0) + 1.0
                 met.update(effect.met)
         if met:
-            missing, are_met = starts["n_prerequisites_missing"], starts["are_prerequisites_met"]
-            for position, _ in met:
-                n_missing = found.get(missing + position, self._n_required[position]) - 1.0
-                found[missing + position] = n_missing
-                found[are_met + position] = float(n_missing == 0)
-        return found
+            missing, are_met = (self._starts.get(name) for name in _PREREQUISITES)
+            for position, n_met in Counter(position for position, _ in met).items():
+                n_missing = self._n_required[position] - n_met
+                if missing is not None:
+                    found[first + missing + position] = n_missing
+                if are_met is not None:
+                    found[first + are_met + position] = float(n_missing == 0)
 
-    def _dated_cells(self, state: ClientState, now: datetime) -> dict[int, float]:
+    def _find_dated(self, found: dict[int, float], first: int, state: ClientState, now: datetime) -> None:
         """What was, is to end or was dismissed."""
         positions, starts = self._offers.positions, self._starts
-        found: dict[int, float] = {}
         if (start := starts.get("was_held")) is not None:
             for offer_id in state.past_offer_ids:
                 if offer_id in positions:
-                    found[start + positions[offer_id]] = 1.0
+                    found[first + start + positions[offer_id]] = 1.0
         if (start := starts.get("days_to_term_end")) is not None:
             today = now.date()
             for held in state.holdings:
                 if held.term_ends_on is not None and held.offer_id in positions:
-                    found[start + positions[held.offer_id]] = float((held.term_ends_on - today).days)
+                    found[first + start + positions[held.offer_id]] = float((held.term_ends_on - today).days)
         if (start := starts.get("days_since_dismissal")) is not None:
             for item in state.dismissals:
                 if item.offer_id in positions:
-                    found[start + positions[item.offer_id]] = days_between(item.dismissed_at, now)
-        return found
+                    found[first + start + positions[item.offer_id]] = days_between(item.dismissed_at, now)
 
-    def _fill_money(self, cells: FloatArray, state: ClientState) -> None:
-        profile, n_offers, starts = state.profile or _NOBODY, len(self._offers), self._starts
-        prices = self._offers.prices(profile.region, profile.size)
-        if (start := starts.get("price_minor")) is not None:
-            cells[start : start + n_offers] = prices
-        if (start := starts.get("price_to_spend")) is not None:
-            months = state.history.months
-            spend = months[-1].spend_minor if months else None
-            if spend is not None and spend > 0:
-                np.divide(prices, spend, out=cells[start : start + n_offers])
-        if (start := starts.get("neighbour_share")) is not None:
-            for segment in segments_of(state.profile):
-                shares = self._neighbours.get(segment)
-                if shares is not None:
-                    cells[start : start + n_offers] = shares
-                    break
+    def _find_activity(self, found: dict[int, float], first: int, activity: Activity, hour: int) -> None:
+        """How often and when last each offer was shown, clicked and applied for."""
+        positions, timed = self._offers.positions, self._timed
+        entries = zip(activity.hours, activity.offer_ids, activity.event_types, activity.counts, strict=True)
+        for at, offer_id, event_type, n in entries:
+            position, rows = positions.get(offer_id), timed.get(event_type)
+            if position is None or rows is None:
+                continue
+            recent, total, last = rows
+            cell, age = first + position, hour - at
+            if recent is not None and age < _MONTH_HOURS:
+                found[cell + recent] = found.get(cell + recent, 0.0) + n
+            if total is not None:
+                found[cell + total] = found.get(cell + total, 0.0) + n
+            if last is not None:
+                # entries ascend by hour
+                found[cell + last] = age / 24
 
-    def _fill_activity(self, cells: FloatArray, activity: Activity, hour: int) -> None:
-        n_offers, n_entries, hours = len(self._offers), len(activity.hours), activity.hours
-        # the rows of the timed types lie side by side: a place among the ones is a place among the others
-        n_timed, first_type = len(self._timed) * n_offers, self._timed[0]
-        totals, since = self._starts[f"n_{first_type}s_90d"], self._starts[f"days_since_{first_type}"]
-        nowhere = self._nowhere - since
-        found = map(
-            self._timed_places.get,
-            zip(activity.offer_ids, activity.event_types, strict=True),
-            repeat(nowhere),
-        )
-        places = np.fromiter(found, np.intp, n_entries)
-        counts = np.fromiter(activity.counts, np.float64, n_entries)
-        cells[totals : totals + n_timed] = np.bincount(places, counts, n_timed)[:n_timed]
-        # entries ascend by hour, and of several numbers for one cell the last stays
-        cells[since:][places] = (hour - np.fromiter(hours, np.float64, n_entries)) / 24
-        recent = self._starts.get("n_impressions_30d")
-        if recent is not None:
-            first = bisect_right(hours, hour - _MONTH_HOURS)
-            found_30d = np.bincount(places[first:], counts[first:], n_offers)
-            # impressions come first of the timed types
-            cells[recent : recent + n_offers] = found_30d[:n_offers]
+    def _fill_money(self, blocks: FloatArray, states: Sequence[ClientState]) -> None:
+        profiles = [state.profile or _NOBODY for state in states]
+        price, to_spend = self._rows.get("price_minor"), self._rows.get("price_to_spend")
+        if price is not None or to_spend is not None:
+            prices = np.array([self._offers.prices(each.region, each.size) for each in profiles])
+            if price is not None:
+                blocks[:, price] = prices
+            if to_spend is not None:
+                spends = np.array([_spend_of(state) for state in states])
+                np.divide(prices, spends[:, None], out=blocks[:, to_spend])
+        if (neighbours := self._rows.get("neighbour_share")) is not None:
+            blocks[:, neighbours] = [self._shares_near(state) for state in states]
 
-
-def _features_with(asked: Set[str] | None) -> tuple[Feature, ...]:
-    """The features that are asked for, and those that are found with them."""
-    if asked is None:
-        return PAIR_FEATURES
-    kept = set(asked).union(*(group for group in _TOGETHER if group & asked))
-    return tuple([each for each in PAIR_FEATURES if each.name in kept])
+    def _shares_near(self, state: ClientState) -> FloatArray:
+        """Share of similar companies that hold each offer: of the narrowest segment that is known."""
+        for segment in segments_of(state.profile):
+            if (shares := self._neighbours.get(segment)) is not None:
+                return shares
+        return self._unknown
 
 
 def _effects(offers: OfferFamily, starts: Mapping[str, int]) -> Mapping[str, _Effect]:
@@ -234,13 +242,26 @@ def _effects(offers: OfferFamily, starts: Mapping[str, int]) -> Mapping[str, _Ef
         for number, group in enumerate(offer.requires):
             for other in group:
                 met[other].append((position, number))
-    counted, are_met = starts.get("n_held_in_group"), "are_prerequisites_met" in starts
+    counted, are_met = starts.get("n_held_in_group"), any(name in starts for name in _PREREQUISITES)
     in_group = {} if counted is None else offers.in_group
     return {
         offer_id: _Effect(
-            {starts[name] + at: value for (name, at), value in cells[offer_id].items() if name in starts},
+            tuple(
+                [
+                    (starts[name] + at, value)
+                    for (name, at), value in cells[offer_id].items()
+                    if name in starts
+                ]
+            ),
             tuple([(counted or 0) + at for at in in_group.get(offers.positions.get(offer_id, -1), ())]),
             tuple(met[offer_id]) if are_met else (),
         )
         for offer_id in {*cells, *met}
     }
+
+
+def _spend_of(state: ClientState) -> float:
+    """What was billed for the latest month; NaN where that is unknown or nothing."""
+    months = state.history.months
+    spend = months[-1].spend_minor if months else None
+    return math.nan if spend is None or spend <= 0 else float(spend)

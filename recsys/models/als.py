@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Self
 
 import numpy as np
@@ -12,11 +13,12 @@ from recsys.config import RunConfig
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
+    EvidenceKind,
     FittedOffers,
     FloatArray,
     FrozenArrays,
-    IntArray,
     OfferIndex,
     TrainingSet,
     mean_holders,
@@ -24,7 +26,8 @@ from recsys.models.base import (
     take_counts,
 )
 from recsys.models.chance import CountArray, held_together
-from recsys.models.item_to_item import strongest_holdings
+from recsys.models.grounds import Grounds
+from recsys.models.item_to_item import MOST_HOLDINGS
 
 _L2_PER_HOLDER = 0.1
 
@@ -89,15 +92,15 @@ class Als(FittedOffers):
             vectors[client] = np.linalg.solve(self._normal_matrix(held), self.params.alpha * held.sum(axis=0))
         return vectors @ self._factors.T
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
-        """The holdings that add most to each score."""
-        self.check_batch(clients)
-        columns_held = clients.columns_of(client)
-        held = self._factors[columns_held]
-        directions = np.linalg.solve(self._normal_matrix(held), self._factors[columns].T)
-        contributions = self.params.alpha * held @ directions
-        together = self._together[columns_held[:, None], columns]
-        return strongest_holdings(self.offers, columns_held, contributions, together)
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
+        """The holdings that add most to the score."""
+        offer_ids, columns_held = self.offers.offer_ids, list(facts.held)
+        subjects, held = [offer_ids[one] for one in columns_held], self._factors[columns_held]
+        direction = np.linalg.solve(self._normal_matrix(held), self._factors[column])
+        contributions = self.params.alpha * held @ direction
+        together = self._together[columns_held, column]
+        grounds = Grounds(EvidenceKind.HOLDING, subjects, contributions[:, None], together[:, None])
+        return grounds.strongest(range(len(subjects)), 0, MOST_HOLDINGS)
 
     def to_arrays(self) -> Arrays:
         """``factors`` (n_offers, n_factors), λ as ``l2`` (1,), and ``together``; see `held_together`."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from sys import intern
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Arrays",
     "ClientBatch",
+    "ClientFacts",
     "Evidence",
     "EvidenceKind",
     "FirstConnections",
@@ -183,6 +185,28 @@ class Evidence(NamedTuple):
     n_clients: int | None = None
 
 
+class ClientFacts(NamedTuple):
+    """What can be said of a client: little enough to be kept as long as its scores are.
+
+    Attributes:
+        held: Columns of the offers held, ascending.
+        traits: The known facts of its profile; see `traits_of`.
+    """
+
+    held: tuple[int, ...] = ()
+    traits: tuple[str, ...] = ()
+
+    @classmethod
+    def of_all(cls, clients: ClientBatch) -> list[Self]:
+        """Those of each client of a batch."""
+        columns, indptr = clients.columns.tolist(), clients.indptr.tolist()
+        # many clients share few traits: one string for each of them is kept
+        return [
+            cls(tuple(columns[start:end]), tuple(map(intern, traits)))
+            for start, end, traits in zip(indptr, indptr[1:], clients.traits, strict=False)
+        ]
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """A model that gives every client a score for every offer; only the order of scores means something.
@@ -225,12 +249,12 @@ class Scorer(Protocol):
         """Scores, shape (n_clients, n_offers), finite; higher is better."""
         ...
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
-        """What helped the scores of these columns for one client (a row of the batch).
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
+        """What helped the score of an offer (a column) for a client.
 
-        Returns:
-            For each column what is true and clearly no chance, the strongest first; empty where there
-            is nothing such.
+        Yields:
+            What is true and clearly no chance, the strongest first. It is found out only when asked for:
+            mostly the first has words.
         """
         ...
 

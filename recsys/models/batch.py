@@ -133,7 +133,7 @@ class ClientBatch:
             found = sorted(held)
             columns += found
             if now is not None:
-                ages += [(now - held[column].connected_at) / _DAY for column in found]
+                ages += [max((now - held[column].connected_at) / _DAY, 0.0) for column in found]
             indptr.append(len(columns))
         profiles = [state.profile if features is None else features.profile_of(state) for state in states]
         return cls(
@@ -141,7 +141,7 @@ class ClientBatch:
             columns=np.array(columns, dtype=np.int64),
             traits=tuple([traits_of(profile) for profile in profiles]),
             n_offers=len(offers),
-            ages=np.maximum(ages, 0.0) if moments else np.zeros(len(columns)),
+            ages=np.array(ages, dtype=np.float64),
             figures=np.array([figures_of(profile) for profile in profiles], dtype=np.float64).reshape(
                 -1, N_FIGURES
             ),
@@ -152,6 +152,11 @@ class ClientBatch:
 
     def __len__(self) -> int:
         return len(self.traits)
+
+    @property
+    def rows(self) -> IntArray:
+        """Row of the client of each holding, shape (n_holdings,)."""
+        return np.repeat(np.arange(len(self)), self.indptr[1:] - self.indptr[:-1])
 
     def columns_of(self, client: int) -> IntArray:
         """Columns of the offers that the client (a row of this batch) holds."""

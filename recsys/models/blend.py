@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -12,12 +12,12 @@ from recsys.config import RunConfig
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
     EvidenceKind,
     FittedOffers,
     FloatArray,
     FrozenArrays,
-    IntArray,
     OfferIndex,
     Scorer,
     TrainingSet,
@@ -26,6 +26,8 @@ from recsys.models.base import (
 
 MakeScorer = Callable[[str, Mapping[str, object]], Scorer]
 _MEAN_CLIENTS = 5_000
+# an enum looks its members up anew each time
+_HOLDING, _POPULAR = EvidenceKind.HOLDING, EvidenceKind.POPULAR
 
 
 class Component(RunConfig):
@@ -103,7 +105,7 @@ class Components:
         scores = np.empty((len(self.models), len(clients), clients.n_offers))
         for model, of_model in zip(self.models, scores, strict=True):
             of_model[:] = model.score(clients)
-        has_none = np.diff(clients.indptr) == 0
+        has_none = clients.indptr[1:] == clients.indptr[:-1]
         if has_none.any():
             for model, of_model in zip(self.models, scores, strict=True):
                 if not model.reads_profiles:
@@ -112,16 +114,21 @@ class Components:
         scores += self._floors[:, None, None]
         return np.log(scores, out=scores)
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
-        """What every model says, the models in their order; the popularity of the whole last."""
-        found = [
-            model.explain(clients, client, columns)
-            for model in self.models
-            if not model.reads_holdings or len(clients.columns_of(client))
-        ]
-        if not found:
-            return [()] * len(columns)
-        return [_said_once(parts) for parts in zip(*found, strict=True)]
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
+        """What every model says, the models in their order, each thing once; popularity comes last."""
+        said: set[tuple[bool, str]] = set()
+        popular: Evidence | None = None
+        for model in self.models:
+            if model.reads_holdings and not facts.held:
+                continue
+            for one in model.explain(facts, column):
+                if one.kind is _POPULAR:
+                    popular = popular or one
+                elif (what := (one.kind is _HOLDING, one.subject)) not in said:
+                    said.add(what)
+                    yield one
+        if popular is not None:
+            yield popular
 
     def to_arrays(self) -> Arrays:
         """Every model's arrays behind its number, ``floors`` and ``shares``."""
@@ -175,10 +182,10 @@ class Blend(FittedOffers):
         self.check_batch(clients)
         return np.tensordot(self._weights, self._components.logs(clients), axes=1)
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """What the components say, in their order."""
-        self.check_batch(clients)
-        return self._components.explain(clients, client, columns)
+        _ = self.offers
+        return self._components.explain(facts, column)
 
     def to_arrays(self) -> Arrays:
         """The components' arrays behind their numbers, ``floors`` and ``shares``."""
@@ -195,19 +202,6 @@ class Blend(FittedOffers):
 def _mean_positive(scores: FloatArray) -> float:
     positive = scores[scores > 0]
     return float(positive.mean()) if len(positive) else 1.0
-
-
-def _said_once(parts: Iterable[tuple[Evidence, ...]]) -> tuple[Evidence, ...]:
-    """One statement for each kind and subject, the first of them; popularity comes last."""
-    first: dict[tuple[bool, str], Evidence] = {}
-    popular: tuple[Evidence, ...] = ()
-    for part in parts:
-        for one in part:
-            if one.kind is EvidenceKind.POPULAR:
-                popular = popular or (one,)
-            else:
-                first.setdefault((one.kind is EvidenceKind.HOLDING, one.subject), one)
-    return (*first.values(), *popular)
 
 
 def _part(arrays: FrozenArrays, prefix: str) -> Arrays:

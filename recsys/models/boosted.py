@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Self
 
@@ -16,6 +16,7 @@ from recsys.models.at_risk import could_have, rates_among
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
     FittedOffers,
     FloatArray,
@@ -29,6 +30,7 @@ from recsys.models.base import (
 from recsys.models.blend import Component, Components, MakeScorer
 from recsys.models.calibration import GroupCalibration, Pairs, expit, fit_group_calibration, move_levels
 from recsys.models.features_read import FeatureReader
+from recsys.models.joined_trees import JoinedTrees
 from recsys.models.log_linear import Candidates, LogLinear, fit_log_linear
 from recsys.models.trees import MOST_LEAVES, Trees
 
@@ -115,11 +117,12 @@ class _Stack(NamedTuple):
 
 @dataclass(slots=True)
 class _Learnt:
-    """What fit leaves for scoring."""
+    """What fit leaves for scoring; the trees are joined when they are first asked."""
 
     start: LogLinear
     calibration: GroupCalibration
     trees: Trees | None = None
+    joined: JoinedTrees | None = None
     importance: tuple[tuple[str, float], ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -203,10 +206,10 @@ class Boosted(FittedOffers):
             scores[block] = self._score_block(clients.take(block))
         return scores
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """What the components say, in their order; what trees add is said of nothing."""
-        self.check_batch(clients)
-        return self._components.explain(clients, client, columns)
+        _ = self.offers
+        return self._components.explain(facts, column)
 
     def to_arrays(self) -> Arrays:
         """Components behind their numbers, the start, the calibration, and the trees where there are any."""
@@ -247,11 +250,12 @@ class Boosted(FittedOffers):
         learnt = self._learnt
         logs = self._components.logs(clients)
         raw = learnt.start.terms + (learnt.start.weights @ logs.reshape(len(logs), -1)).reshape(logs[0].shape)
-        held = np.repeat(np.arange(len(clients)), np.diff(clients.indptr)), clients.columns
-        raw[held] += learnt.start.held_weight
+        raw[clients.rows, clients.columns] += learnt.start.held_weight
         if learnt.trees is not None and len(clients):
-            rows = self._reader.all_rows(clients, self.offers, logs, learnt.trees.features_read)
-            raw += learnt.trees.narrowed.predict(rows).reshape(raw.shape)
+            if learnt.joined is None:
+                learnt.joined = JoinedTrees(learnt.trees, self._reader.kinds)
+            trees = learnt.joined
+            raw += trees.sums(self._reader.parts(clients, self.offers, logs, trees.features))
         return learnt.calibration.log_odds(raw)
 
     def _part_of(self, window: PastWindow, offers: OfferIndex, rng: np.random.Generator) -> _Part:

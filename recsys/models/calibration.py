@@ -200,7 +200,8 @@ def expit(log_odds: FloatArray) -> FloatArray:
         [0.5, 0.75]
     """
     # scipy.special would cost a server 5 MB
-    chances: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -_MOST, _MOST)))
+    kept = np.minimum(np.maximum(log_odds, -_MOST), _MOST)
+    chances: FloatArray = 1.0 / (1.0 + np.exp(-kept))
     return chances
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import ClassVar, Self
@@ -19,12 +19,12 @@ from recsys.errors import ConfigError
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
     EvidenceKind,
     FittedOffers,
     FloatArray,
     FrozenArrays,
-    IntArray,
     OfferIndex,
     TrainingSet,
     take_array,
@@ -96,22 +96,17 @@ class Expert(FittedOffers):
         """Sums of weights, shape (n_clients, n_offers)."""
         self.check_batch(clients)
         scores = np.empty((len(clients), len(self._base)))
-        for client in range(len(clients)):
-            scores[client] = self._base + self._weights[self._rows_of(clients, client)].sum(axis=0)
+        for client, traits in enumerate(clients.traits):
+            scores[client] = self._base + self._weights[self._rows_of(traits)].sum(axis=0)
         return scores
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
-        """The trait with the largest positive weight for each column; nobody was counted for it."""
-        self.check_batch(clients)
-        rows = self._rows_of(clients, client)
-        if len(rows) == 0:
-            return [()] * len(columns)
-        weights = self._weights[rows[:, None], columns]
-        best = weights.argmax(axis=0).tolist()
-        return [
-            (Evidence(EvidenceKind.TRAIT, self._names[rows[row]]),) if weight > 0 else ()
-            for row, weight in zip(best, weights.max(axis=0).tolist(), strict=True)
-        ]
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
+        """The trait with the largest positive weight; nobody was counted for it."""
+        _ = self.offers
+        weights, rows = self._weights, self._rows_of(facts.traits)
+        best = max(rows, key=lambda row: weights.item(row, column), default=None)
+        if best is not None and weights.item(best, column) > 0:
+            yield Evidence(EvidenceKind.TRAIT, self._names[best])
 
     def to_arrays(self) -> Arrays:
         """``base``, ``weights`` and ``traits``."""
@@ -137,9 +132,8 @@ class Expert(FittedOffers):
         self._base, self._names, self._weights = base, names, weights
         self._rows = {name: row for row, name in enumerate(names)}
 
-    def _rows_of(self, clients: ClientBatch, client: int) -> IntArray:
-        rows = self._rows
-        return np.array([rows[trait] for trait in clients.traits[client] if trait in rows], dtype=np.int64)
+    def _rows_of(self, traits: Sequence[str]) -> list[int]:
+        return [self._rows[trait] for trait in traits if trait in self._rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.features.builder import Asked, FeatureBuilder, spec_of
+from recsys.features.offer import OFFER_FEATURES
 from recsys.features.spec import Feature
 from recsys.models.batch import ClientBatch, FloatArray, IntArray, OfferIndex
+from recsys.models.joined_trees import Parts
 
 _CLIENT = "client_"
 _GROUP_COUNTS = "n_holdings_in_"
@@ -31,14 +33,18 @@ class _Narrowed(NamedTuple):
     """A builder of few features, and where those that are asked for are among its own.
 
     Attributes:
-        builder: Of at least what is asked for.
-        pair: Places in `FeatureBuilder.spec.pair`.
-        client: Places in `FeatureBuilder.spec.client`.
+        builder: Of what is asked for, of a client at least that.
+        offers: Values of the offers' own features in the order of the columns, shape (n_own, n_offers).
+        logs: The components that are asked for.
+        clients: Places in `FeatureBuilder.spec.client`.
+        places: Of each column among the builder's offers, their number = none; None = they are the columns.
     """
 
     builder: FeatureBuilder
-    pair: IntArray
-    client: IntArray
+    offers: FloatArray
+    logs: IntArray
+    clients: IntArray
+    places: IntArray | None
 
 
 class FeatureReader:
@@ -54,6 +60,7 @@ class FeatureReader:
         names: Of the columns.
         directions: +1 where a higher value may only raise the probability, −1 where it may only lower it,
             else 0, in the order of the columns.
+        kinds: Place in `Parts` of each column.
     """
 
     def __init__(self, n_components: int) -> None:
@@ -79,46 +86,37 @@ class FeatureReader:
             + [(name in _RISING) - (name in _FALLING) for name in of_pairs]
             + [0] * len(self._client)
         )
+        own = {each.name for each in OFFER_FEATURES}
+        self.kinds = np.array(
+            [2] * n_components + [0 if name in own else 2 for name in of_pairs] + [1] * len(self._client)
+        )
         self._n_components = n_components
         self._first_client = n_components + len(self._pair)
         self._aligned: tuple[FeatureBuilder, OfferIndex, IntArray] | None = None
-        self._narrowed: tuple[FeatureBuilder, IntArray, _Narrowed] | None = None
+        self._narrowed: tuple[FeatureBuilder, OfferIndex, Parts[IntArray], _Narrowed] | None = None
 
-    def all_rows(
-        self, clients: ClientBatch, offers: OfferIndex, logs: FloatArray, asked: IntArray
-    ) -> FloatArray:
-        """Rows of every client with every offer, the offers of a client side by side.
+    def parts(
+        self, clients: ClientBatch, offers: OfferIndex, logs: FloatArray, asked: Parts[IntArray]
+    ) -> Parts[FloatArray]:
+        """Values of features of every client with every offer, each where it can differ.
 
         Args:
             clients: With states, moments and features.
             offers: The columns.
             logs: Shape (n_components, n_clients, n_offers).
-            asked: Which features, ascending, shape (n_asked,).
+            asked: Which features, ascending; see `kinds`.
 
         Returns:
-            Shape (n_clients × n_offers, n_asked), columns contiguous.
+            As `JoinedTrees.sums` reads them.
 
         Raises:
             ValueError: The clients come without features.
         """
-        builder, places = self._places(clients, offers)
-        is_aligned = builder.offer_ids == offers.offer_ids
-        narrow, of_pairs, of_client = self._narrow(builder, asked)
-        first_client = len(asked) - len(of_client)
-        first_pair = first_client - len(of_pairs)
-        # one feature after another, as they are made: nothing is turned round
-        cells = np.empty((len(asked), len(clients), len(offers)))
-        cells[:first_pair] = logs[asked[:first_pair]]
-        of_clients = np.empty((len(clients), len(narrow.spec.client)))
-        for client, (state, moment) in enumerate(zip(clients.states, clients.moments, strict=True)):
-            found = narrow.rows(state, moment)
-            of_clients[client] = found.client
-            pairs = found.pairs.T.take(of_pairs, axis=0)
-            if not is_aligned:
-                pairs = np.append(pairs, np.full((len(pairs), 1), np.nan), axis=1)[:, places]
-            cells[first_pair:first_client, client] = pairs
-        cells[first_client:] = of_clients.T[of_client, :, None]
-        return cells.reshape(len(asked), -1).T
+        narrow = self._narrow(_builder_of(clients), offers, asked)
+        found = narrow.builder.blocks(clients.states, clients.moments)
+        of_pairs = found.pairs if narrow.places is None else _aligned(found.pairs, narrow.places)
+        pairs = np.concatenate([logs[narrow.logs].swapaxes(0, 1), of_pairs], axis=1)
+        return Parts(narrow.offers, found.client.T.take(narrow.clients, axis=0), pairs)
 
     def rows_of(
         self, clients: ClientBatch, offers: OfferIndex, logs: FloatArray, moments: IntArray, columns: IntArray
@@ -134,7 +132,8 @@ class FeatureReader:
         """
         rows = np.full((len(moments), len(self.names)), np.nan, dtype=np.float32)
         rows[:, : self._n_components] = logs
-        builder, places = self._places(clients, offers)
+        builder = _builder_of(clients)
+        places = self._places(builder, offers)
         first = self._first_client
         bounds = np.searchsorted(moments, np.arange(len(clients) + 1)).tolist()
         for client, (state, moment) in enumerate(zip(clients.states, clients.moments, strict=True)):
@@ -149,27 +148,28 @@ class FeatureReader:
             part[:, first:] = found.client[self._client]
         return rows
 
-    def _narrow(self, builder: FeatureBuilder, asked: IntArray) -> _Narrowed:
+    def _narrow(self, builder: FeatureBuilder, offers: OfferIndex, asked: Parts[IntArray]) -> _Narrowed:
         """A builder of what is asked for; there is one after another, as trees and catalogues change."""
         kept = self._narrowed
-        if kept is None or kept[0] is not builder or kept[1] is not asked:
-            first_pair, first_client = self._n_components, self._first_client
-            names = [self.names[place] for place in asked]
-            pair = [names[at] for at, place in enumerate(asked) if first_pair <= place < first_client]
-            client = [
-                names[at].removeprefix(_CLIENT) for at, place in enumerate(asked) if place >= first_client
-            ]
-            narrow = builder.narrowed(Asked(frozenset(client), frozenset(pair)))
-            found = _Narrowed(narrow, _rows_of(narrow.spec.pair, pair), _rows_of(narrow.spec.client, client))
+        if kept is None or kept[0] is not builder or kept[1] is not offers or kept[2] is not asked:
+            of_offers, of_clients, of_pairs = ([self.names[place] for place in part] for part in asked)
+            n_logs = int((asked.pairs < self._n_components).sum())
+            pair, client = of_pairs[n_logs:], [name.removeprefix(_CLIENT) for name in of_clients]
+            narrow = builder.narrowed(Asked(frozenset(client), frozenset([*of_offers, *pair])))
+            own, places = narrow.of_offers, self._places(builder, offers)
+            found = _Narrowed(
+                builder=narrow,
+                offers=_aligned(own, places),
+                logs=asked.pairs[:n_logs],
+                clients=_rows_of(narrow.spec.client, client),
+                places=None if builder.offer_ids == offers.offer_ids else places,
+            )
             # one assignment, so that threads never see half of it
-            self._narrowed = kept = (builder, asked, found)
-        return kept[2]
+            self._narrowed = kept = (builder, offers, asked, found)
+        return kept[3]
 
-    def _places(self, clients: ClientBatch, offers: OfferIndex) -> tuple[FeatureBuilder, IntArray]:
-        """The builder, and for each column its place among the builder's offers, their number = none."""
-        builder = clients.features
-        if builder is None or len(clients.moments) != len(clients):
-            raise ValueError("the clients come without moments or features, which trees read")
+    def _places(self, builder: FeatureBuilder, offers: OfferIndex) -> IntArray:
+        """For each column its place among the builder's offers, their number = none."""
         kept = self._aligned
         if kept is None or kept[0] is not builder or kept[1] is not offers:
             known = {offer_id: place for place, offer_id in enumerate(builder.offer_ids)}
@@ -178,7 +178,18 @@ class FeatureReader:
             )
             # one assignment, so that threads never see half of it
             self._aligned = kept = (builder, offers, places)
-        return builder, kept[2]
+        return kept[2]
+
+
+def _builder_of(clients: ClientBatch) -> FeatureBuilder:
+    if clients.features is None or len(clients.moments) != len(clients):
+        raise ValueError("the clients come without moments or features, which trees read")
+    return clients.features
+
+
+def _aligned(values: FloatArray, places: IntArray) -> FloatArray:
+    """Values of a builder's offers in the order of columns, NaN for those that it does not know."""
+    return np.append(values, np.full((*values.shape[:-1], 1), np.nan), axis=-1)[..., places]
 
 
 def _rows_of(features: Sequence[Feature], names: Sequence[str]) -> IntArray:

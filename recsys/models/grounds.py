@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import NamedTuple
+
+import numpy as np
 
 from recsys.models.base import Evidence, EvidenceKind, FloatArray, IntArray
 from recsys.models.chance import CountArray
 
+_strength_of = itemgetter(0)
 
-class Grounds(NamedTuple):
+
+class Grounds:
     """How much each subject helps each offer, and on how many clients that rests.
 
-    Attributes:
+    Args:
         kind: What the subjects are.
         subjects: Offer ids or traits, in the order of the rows.
         strengths: What a subject adds to an offer's score, subjects_by_offers.
         counts: Clients with both, 0 where nothing may be said, subjects_by_offers.
     """
 
-    kind: EvidenceKind
-    subjects: Sequence[str]
-    strengths: FloatArray | CountArray
-    counts: CountArray | IntArray
+    def __init__(
+        self,
+        kind: EvidenceKind,
+        subjects: Sequence[str],
+        strengths: FloatArray | CountArray,
+        counts: CountArray | IntArray,
+    ) -> None:
+        self._kind = kind
+        self._subjects = subjects
+        self._strengths = strengths
+        self._counts = counts
+        self._kept: dict[int, Mapping[int, float]] = {}
 
-    def strongest(self, rows: Sequence[int], column: int, n_most: int) -> tuple[Evidence, ...]:
+    def strongest(self, rows: Sequence[int], column: int, n_most: int) -> Iterator[Evidence]:
         """The subjects that help an offer most, of those above 0 on which something rests.
 
         Args:
@@ -34,18 +45,22 @@ class Grounds(NamedTuple):
             n_most: How many are told at most.
 
         Example:
-            >>> import numpy as np
             >>> strengths, counts = np.array([[0.1], [0.3], [0.9]]), np.array([[20], [30], [0]])
             >>> grounds = Grounds(EvidenceKind.HOLDING, ("pbx", "sms", "vpn"), strengths, counts)
             >>> [(one.subject, one.n_clients) for one in grounds.strongest([0, 1, 2], 0, n_most=2)]
             [('sms', 30), ('pbx', 20)]
         """
-        kind, subjects, strengths, counts = self
-        found = []
-        # a client has few subjects: reading numbers one by one costs less than any array operation
-        for row in rows:
-            n_both = counts.item(row, column)
-            if n_both and (strength := strengths.item(row, column)) > 0:
-                found.append((strength, row, n_both))
-        found.sort(key=itemgetter(0), reverse=True)
-        return tuple([Evidence(kind, subjects[row], n_both) for _, row, n_both in found[:n_most]])
+        strengths = self._kept.get(column)
+        if strengths is None:
+            strengths = self._kept[column] = self._strengths_of(column)
+        found = [(strengths[row], row) for row in rows if row in strengths]
+        if len(found) > 1:
+            found.sort(key=_strength_of, reverse=True)
+        for _, row in found[:n_most]:
+            yield Evidence(self._kind, self._subjects[row], self._counts.item(row, column))
+
+    def _strengths_of(self, column: int) -> Mapping[int, float]:
+        """What helps an offer, by row; offers that are shown are few, and reading arrays for each is slow."""
+        strengths = self._strengths[:, column]
+        rows = np.flatnonzero((self._counts[:, column] > 0) & (strengths > 0))
+        return dict(zip(rows.tolist(), strengths[rows].tolist(), strict=True))

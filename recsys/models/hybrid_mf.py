@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from recsys.config import RunConfig
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
     EvidenceKind,
     FittedOffers,
@@ -103,22 +104,23 @@ class HybridMf(FittedOffers):
         scores: FloatArray = (facts @ self._facts) @ self._vectors.T + self._biases
         return scores
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
-        """The facts that add most to each score, of those clearly above chance among its holders."""
-        self.check_batch(clients)
-        held = clients.columns_of(client)
-        rows = [self._rows[trait] for trait in clients.traits[client] if trait in self._rows]
-        traits = np.array(rows, dtype=np.int64)
-        gains = self._facts[np.concatenate([traits, held + len(self._traits)])] @ self._vectors[columns].T
-        counts = np.concatenate(
-            [
-                self._n_with_trait[traits[:, None], columns],
-                self._together[held[:, None], columns].astype(np.int64),
-            ]
-        )
-        subjects = [(EvidenceKind.TRAIT, self._traits[row]) for row in rows]
-        subjects += [(EvidenceKind.HOLDING, self.offers.offer_ids[column]) for column in held.tolist()]
-        return [_strongest(subjects, one, n) for one, n in zip(gains.T, counts.T, strict=True)]
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
+        """The facts that add most to the score, of those clearly above chance among its holders."""
+        offer_ids, n_traits = self.offers.offer_ids, len(self._traits)
+        known = [self._rows[trait] for trait in facts.traits if trait in self._rows]
+        true = [
+            Evidence(EvidenceKind.TRAIT, self._traits[row], self._n_with_trait.item(row, column))
+            for row in known
+        ]
+        true += [
+            Evidence(EvidenceKind.HOLDING, offer_ids[held], self._together.item(held, column))
+            for held in facts.held
+        ]
+        rows = [*known, *[n_traits + held for held in facts.held]]
+        gains = (self._facts[rows] @ self._vectors[column]).tolist()
+        strongest = sorted(range(len(true)), key=gains.__getitem__, reverse=True)
+        said = [true[place] for place in strongest if true[place].n_clients and gains[place] > 0]
+        yield from said[:_MAX_SAID]
 
     def to_arrays(self) -> Arrays:
         """``traits``, ``facts`` (of traits, then of offers held), ``vectors``, ``biases``, and the counts."""
@@ -251,12 +253,3 @@ def _averaged(rows: sparse.csr_array) -> sparse.csr_array:
     """Rows that add up to 1; a row of zeros stays one."""
     totals = np.asarray(rows.sum(axis=1))
     return sparse.csr_array(sparse.diags_array(1.0 / np.where(totals > 0, totals, 1.0)) @ rows)
-
-
-def _strongest(
-    subjects: Sequence[tuple[EvidenceKind, str]], gains: FloatArray, counts: IntArray
-) -> tuple[Evidence, ...]:
-    order = (-gains).argsort(kind="stable").tolist()
-    said = [place for place in order if counts[place] and gains[place] > 0][:_MAX_SAID]
-    found = [(subjects[place], int(counts[place])) for place in said]
-    return tuple([Evidence(kind, subject, n_clients) for (kind, subject), n_clients in found])

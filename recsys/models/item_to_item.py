@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, Self
 
 import numpy as np
@@ -10,12 +11,12 @@ import numpy as np
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
     EvidenceKind,
     FittedOffers,
     FloatArray,
     FrozenArrays,
-    IntArray,
     OfferIndex,
     TrainingSet,
     take_array,
@@ -43,6 +44,7 @@ class ItemToItem(FittedOffers, ABC):
 
     _weights: FloatArray
     _together: CountArray
+    _grounds: Grounds
 
     @abstractmethod
     def _learn(self, training: TrainingSet) -> FloatArray:
@@ -50,9 +52,8 @@ class ItemToItem(FittedOffers, ABC):
 
     def fit(self, training: TrainingSet, rng: np.random.Generator) -> Self:  # noqa: ARG002 (nothing is drawn)
         """Learn the weights from present holdings; returns self."""
-        self._weights = self._learn(training)
-        self._together = held_together(training.clients.clients_by_offers())
-        self._offers = training.offers
+        together = held_together(training.clients.clients_by_offers())
+        self._keep(training.offers, self._learn(training), together)
         return self
 
     def score(self, clients: ClientBatch) -> FloatArray:
@@ -66,12 +67,10 @@ class ItemToItem(FittedOffers, ABC):
         scores: FloatArray = clients.clients_by_offers() @ self._weights
         return scores
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
-        """The holdings with the largest weights above 0 for each column."""
-        self.check_batch(clients)
-        held = clients.columns_of(client).tolist()
-        grounds = Grounds(EvidenceKind.HOLDING, self.offers.offer_ids, self._weights, self._together)
-        return [grounds.strongest(held, column, MOST_HOLDINGS) for column in columns.tolist()]
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
+        """The holdings with the largest weights above 0."""
+        _ = self.offers
+        return self._grounds.strongest(facts.held, column, MOST_HOLDINGS)
 
     def to_arrays(self) -> Arrays:
         """The weights as ``weights``, the clients that hold both as ``together``; see `held_together`."""
@@ -81,34 +80,10 @@ class ItemToItem(FittedOffers, ABC):
     def restore(self, offers: OfferIndex, arrays: FrozenArrays) -> Self:
         """The opposite of `to_arrays`; returns self."""
         shape = (len(offers), len(offers))
-        self._weights = take_array(arrays, "weights", shape)
-        self._together = take_counts(arrays, "together", shape, np.uint8)
-        self._offers = offers
+        together = take_counts(arrays, "together", shape, np.uint8)
+        self._keep(offers, take_array(arrays, "weights", shape), together)
         return self
 
-
-def strongest_holdings(
-    offers: OfferIndex, held: IntArray, contributions: FloatArray, together: CountArray
-) -> list[tuple[Evidence, ...]]:
-    """The holdings that add most to each score, of those often held together with what is scored.
-
-    Args:
-        offers: The columns.
-        held: Columns of the offers held, shape (n_held,).
-        contributions: What each holding adds to each score, shape (n_held, n_scores).
-        together: Clients that hold both, 0 where nothing may be said, shape (n_held, n_scores).
-
-    Returns:
-        At most two holdings for each score, the strongest first.
-
-    Example:
-        >>> offers = OfferIndex(["pbx", "sms"])
-        >>> contributions, together = np.array([[0.1, 0.9], [0.3, 0.0]]), np.array([[20, 0], [30, 50]])
-        >>> found = strongest_holdings(offers, np.array([0, 1]), contributions, together.astype(np.uint8))
-        >>> [[(evidence.subject, evidence.n_clients) for evidence in one] for one in found]
-        [[('sms', 30), ('pbx', 20)], []]
-    """
-    subjects = [offers.offer_ids[column] for column in held.tolist()]
-    grounds = Grounds(EvidenceKind.HOLDING, subjects, contributions, together)
-    rows = range(len(subjects))
-    return [grounds.strongest(rows, place, MOST_HOLDINGS) for place in range(contributions.shape[1])]
+    def _keep(self, offers: OfferIndex, weights: FloatArray, together: CountArray) -> None:
+        self._offers, self._weights, self._together = offers, weights, together
+        self._grounds = Grounds(EvidenceKind.HOLDING, offers.offer_ids, weights, together)

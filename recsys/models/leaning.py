@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from recsys.config import RunConfig
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
     EvidenceKind,
     FittedOffers,
@@ -54,10 +56,12 @@ class _Rates(NamedTuple):
     Attributes:
         rates: p of each offer, shape (n_offers,).
         expected: E of each category, of none first, shape (1 + n_categories,).
+        total: Σ E.
     """
 
     rates: FloatArray
     expected: FloatArray
+    total: float
 
 
 class Leaning(FittedOffers):
@@ -91,7 +95,7 @@ class Leaning(FittedOffers):
             )
         )
         self._keep(np.zeros(0, dtype=np.int64), np.zeros(0))
-        self._together: CountArray = np.zeros((0, 0), dtype=np.uint8)
+        self._count(OfferIndex(()), np.zeros((0, 0), dtype=np.uint8))
 
     def fit(self, training: TrainingSet, rng: np.random.Generator) -> Self:
         """Count the demand of each segment, and what is held of each offer; returns self."""
@@ -101,42 +105,29 @@ class Leaning(FittedOffers):
         totals = rates.sum(axis=0)
         shares = np.divide(n_holders, totals, out=np.zeros_like(totals), where=totals > 0)
         self._keep(_numbered(training), shares)
-        self._together = held_together(training.clients.clients_by_offers())
+        self._count(training.offers, held_together(training.clients.clients_by_offers()))
         self._offers = training.offers
         return self
 
     def score(self, clients: ClientBatch) -> FloatArray:
         """Rates times leanings, ≥0, shape (n_clients, n_offers)."""
         self.check_batch(clients)
-        found = [self._rates_of(clients, client) for client in range(len(clients))]
+        found = [self._rates_in(self._popularity.segment_of(traits)) for traits in clients.traits]
         if not found:
             return np.zeros((0, len(self.offers)))
         rates = np.array([each.rates for each in found])
         rates *= self._leanings(clients, np.array([each.expected for each in found]))
         return rates
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """Holdings of a category that the client leans to, often held together; then what popularity says."""
-        self.check_batch(clients)
-        plain = self._popularity.explain(clients, client, columns)
-        asked, held = self._category_of[columns].tolist(), self._category_of[clients.columns_of(client)]
-        alike: dict[int, list[int]] = {category: [] for category in asked if category}
-        for column, category in zip(clients.columns_of(client).tolist(), held.tolist(), strict=True):
-            if category in alike:
-                alike[category].append(column)
-        grounds = Grounds(EvidenceKind.HOLDING, self.offers.offer_ids, self._together, self._together)
-        holdings = [
-            grounds.strongest(alike.get(category, ()), column, MOST_HOLDINGS)
-            for column, category in zip(columns.tolist(), asked, strict=True)
-        ]
-        if not any(holdings):
-            return plain
-        counts = np.bincount(held, minlength=self._shares_by_category.shape[1])
-        is_leant_to = (self._factors(counts, self._rates_of(clients, client).expected) > 1.0)[asked].tolist()
-        return [
-            (*mine, *others) if is_leant else others
-            for mine, is_leant, others in zip(holdings, is_leant_to, plain, strict=True)
-        ]
+        _ = self.offers
+        categories = self._categories
+        category = categories[column]
+        alike = [held for held in facts.held if categories[held] == category] if category else []
+        if alike and self._leans_to(facts, category, len(alike)):
+            yield from self._grounds.strongest(alike, column, MOST_HOLDINGS)
+        yield from self._popularity.explain(facts, column)
 
     def to_arrays(self) -> Arrays:
         """Those of `Popularity`; ``category_of`` (0 = none), ``expected_shares`` and ``together``."""
@@ -151,7 +142,7 @@ class Leaning(FittedOffers):
     def restore(self, offers: OfferIndex, arrays: FrozenArrays) -> Self:
         """The opposite of `to_arrays`; returns self."""
         self._popularity.restore(offers, arrays)
-        self._together = take_counts(arrays, "together", (len(offers), len(offers)), np.uint8)
+        self._count(offers, take_counts(arrays, "together", (len(offers), len(offers)), np.uint8))
         numbers = take_counts(arrays, "category_of", (len(offers),), np.int64)
         if numbers.max(initial=0) > len(offers):
             raise ValueError("array 'category_of' names more categories than there are offers")
@@ -159,13 +150,17 @@ class Leaning(FittedOffers):
         self._offers = offers
         return self
 
-    def _rates_of(self, clients: ClientBatch, client: int) -> _Rates:
-        """Those of the segment of a client (a row of the batch); they are kept, for segments are few."""
-        segment = self._popularity.segment_of(clients, client)
+    def _count(self, offers: OfferIndex, together: CountArray) -> None:
+        self._together = together
+        self._grounds = Grounds(EvidenceKind.HOLDING, offers.offer_ids, together, together)
+
+    def _rates_in(self, segment: tuple[int, ...]) -> _Rates:
+        """Those of a segment; they are kept, for segments are few."""
         kept = self._kept_rates.get(segment)
         if kept is None:
             rates = self._popularity.rates_in(segment)
-            kept = _Rates(rates, rates @ self._shares_by_category)
+            expected = rates @ self._shares_by_category
+            kept = _Rates(rates, expected, float(expected.sum()))
             if len(self._kept_rates) < _MOST_SEGMENTS:
                 self._kept_rates[segment] = kept
         return kept
@@ -193,9 +188,17 @@ class Leaning(FittedOffers):
         factors[..., 0] = 1.0
         return factors
 
+    def _leans_to(self, facts: ClientFacts, category: int, n_held: int) -> bool:
+        """Whether a client holds more of a category than is expected of it."""
+        of_alike = self._rates_in(self._popularity.segment_of(facts.traits))
+        n_in_all = sum([self._categories[held] > 0 for held in facts.held]) + _PSEUDO_HOLDINGS
+        expected = of_alike.expected.item(category) * n_in_all / (of_alike.total + _PSEUDO_HOLDINGS)
+        return n_held > expected
+
     def _keep(self, category_of: IntArray, shares: FloatArray) -> None:
         """Keep the number of each offer's category, 0 = none, and what its rates are multiplied by."""
         self._category_of, self._shares = category_of, shares
+        self._categories: list[int] = category_of.tolist()
         self._shares_by_category = np.zeros((len(shares), int(category_of.max(initial=0)) + 1))
         is_known = category_of > 0
         self._shares_by_category[is_known, category_of[is_known]] = shares[is_known]

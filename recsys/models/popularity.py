@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from recsys.models.at_risk import could_have, rates_among
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
     EvidenceKind,
     FittedOffers,
@@ -96,32 +98,29 @@ class Popularity(FittedOffers):
         """Shares times lifts, ≥0, shape (n_clients, n_offers)."""
         self.check_batch(clients)
         scores = np.empty((len(clients), len(self._shares)))
-        for client in range(len(clients)):
-            scores[client] = self.rates_in(self.segment_of(clients, client))
+        for client, traits in enumerate(clients.traits):
+            scores[client] = self.rates_in(self.segment_of(traits))
         return scores
 
-    def segment_of(self, clients: ClientBatch, client: int) -> tuple[int, ...]:
-        """Numbers of the traits that make the segment of a client (a row of the batch); empty = the whole."""
+    def segment_of(self, traits: Sequence[str]) -> tuple[int, ...]:
+        """Numbers of those of a client's traits that make its segment; empty = the whole."""
         rows = self._rows
-        return tuple([rows[trait] for trait in clients.traits[client] if trait in rows])
+        return tuple([rows[trait] for trait in traits if trait in rows])
 
     def rates_in(self, segment: tuple[int, ...]) -> FloatArray:
         """The scores of a segment's clients, shape (n_offers,); not to be changed."""
         return self._shares * self._lifts[list(segment)].prod(axis=0) if segment else self._shares
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """The trait with the largest lift of those clearly above chance, then whether all demand it."""
-        self.check_batch(clients)
-        rows, popular = self.segment_of(clients, client), self.popular
-        grounds = Grounds(EvidenceKind.TRAIT, self._names, self._lifts, self._n_with_trait)
-        return [
-            (*grounds.strongest(rows, column, 1), *([popular[column]] if column in popular else ()))
-            for column in columns.tolist()
-        ]
+        _ = self.offers
+        yield from self._grounds.strongest(self.segment_of(facts.traits), column, 1)
+        if column in self.popular:
+            yield self.popular[column]
 
-    def has_segment(self, clients: ClientBatch, client: int) -> bool:
-        """Whether any trait of the client belongs to a segment seen in training."""
-        return any(trait in self._rows for trait in clients.traits[client])
+    def has_segment(self, traits: Sequence[str]) -> bool:
+        """Whether any trait of a client belongs to a segment seen in training."""
+        return any(trait in self._rows for trait in traits)
 
     def to_arrays(self) -> Arrays:
         """``n_holders``, ``shares``, ``lifts``, ``traits`` and ``n_with_trait``, 0 where it says nothing."""
@@ -158,6 +157,7 @@ class Popularity(FittedOffers):
         self._n_holders, self._shares = n_holders, shares
         self._names, self._lifts, self._n_with_trait = names, lifts, n_with_trait
         self._rows = {name: row for row, name in enumerate(names)}
+        self._grounds = Grounds(EvidenceKind.TRAIT, names, lifts, n_with_trait)
         self.popular = popular_evidence(n_holders)
 
     def _segments(self, clients: ClientBatch) -> tuple[tuple[str, ...], sparse.csr_array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from recsys.models.at_risk import Mask, could_have, rates_among
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
     EvidenceKind,
     FittedOffers,
@@ -121,14 +123,11 @@ class Profile(FittedOffers):
         np.exp(np.minimum(scores, _MOST, out=scores), out=scores)
         return scores
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """The heaviest fact, above 0, among whose clients the offer is clearly common."""
-        self.check_batch(clients)
-        rows = [self._rows[trait] for trait in clients.traits[client] if trait in self._rows]
-        if not rows:
-            return [()] * len(columns)
-        grounds = Grounds(EvidenceKind.TRAIT, self._facts, self._weights, self._n_with_fact)
-        return [grounds.strongest(rows, column, 1) for column in columns.tolist()]
+        _ = self.offers
+        rows = [self._rows[trait] for trait in facts.traits if trait in self._rows]
+        return self._grounds.strongest(rows, column, 1)
 
     def to_arrays(self) -> Arrays:
         """``facts``, ``bases``, ``weights``, ``n_with_fact`` (0 = silent); ``scale``, ``slopes``."""
@@ -221,6 +220,7 @@ class Profile(FittedOffers):
     ) -> None:
         self._facts, self._bases, self._weights, self._n_with_fact = facts, bases, weights, n_with_fact
         self._rows = {fact: row for row, fact in enumerate(facts)}
+        self._grounds = Grounds(EvidenceKind.TRAIT, facts, weights, n_with_fact)
 
 
 def _scale_of(figures: FloatArray) -> FloatArray:

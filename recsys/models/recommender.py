@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from recsys.domain import Basis, Target
-from recsys.models.base import ClientBatch, Evidence, EvidenceKind, FloatArray, IntArray, OfferIndex, Scorer
+from recsys.models.base import (
+    ClientBatch,
+    ClientFacts,
+    Evidence,
+    EvidenceKind,
+    FloatArray,
+    IntArray,
+    OfferIndex,
+    Scorer,
+)
 from recsys.models.calibration import Calibration, expit
 from recsys.models.popularity import Popularity
+
+# an enum looks its members up anew each time
+_POPULAR = EvidenceKind.POPULAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +115,20 @@ class Recommender:
             raise ValueError("the fallback is asked for probabilities and has no calibration")
         return self.fallback_calibration.predict(scores)
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
-        """What is true of these columns for one client (a row of the batch), the strongest first.
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
+        """What is true of an offer (a column) for a client, the strongest first.
 
-        It is what helped the scores, and last whether the offer is popular.
+        It is what helped the score, and last whether the offer is popular.
         """
-        has_holdings = clients.indptr[client + 1] > clients.indptr[client]
-        scorer = self.main if has_holdings or self.main.reads_profiles else self.fallback
-        found = scorer.explain(clients, client, columns)
+        scorer = self.main if facts.held or self.main.reads_profiles else self.fallback
         if isinstance(scorer, Popularity):
-            return found
-        popular = self.fallback.popular
-        return [
-            (*_without_popularity(evidence), *([popular[column]] if column in popular else []))
-            for evidence, column in zip(found, columns.tolist(), strict=True)
-        ]
+            yield from scorer.explain(facts, column)
+            return
+        for one in scorer.explain(facts, column):
+            if one.kind is not _POPULAR:
+                yield one
+        if column in self.fallback.popular:
+            yield self.fallback.popular[column]
 
 
 def scoring_moment(now: datetime) -> datetime:
@@ -174,9 +185,6 @@ def _basis_of(
 ) -> Basis:
     if main.reads_holdings and has_holdings:
         return Basis.HOLDINGS
-    is_profile_read = clients.traits[client] if main.reads_profiles else fallback.has_segment(clients, client)
+    traits = clients.traits[client]
+    is_profile_read = traits if main.reads_profiles else fallback.has_segment(traits)
     return Basis.PROFILE if is_profile_read else Basis.POPULATION
-
-
-def _without_popularity(evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
-    return tuple([one for one in evidence if one.kind is not EvidenceKind.POPULAR])

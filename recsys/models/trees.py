@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -25,7 +24,8 @@ class Trees:
     """A fitted ensemble: rows of features in, sums of leaves out.
 
     A tree of few leaves is asked as a whole: all its splits at once, for all rows, instead of a way from its
-    root for each row. A tree with fewer splits than others has some that change nothing.
+    root for each row. A tree with fewer splits than others has some that change nothing. What scores clients
+    with all their offers are `JoinedTrees`.
 
     Attributes:
         features: The feature that each split reads, shape (n_trees, n_splits).
@@ -53,16 +53,6 @@ class Trees:
 
     def __len__(self) -> int:
         return len(self.leaves)
-
-    @cached_property
-    def features_read(self) -> IntArray:
-        """The features that any split reads, ascending."""
-        return np.unique(self.features)
-
-    @cached_property
-    def narrowed(self) -> Trees:
-        """The same trees for rows that hold nothing but `features_read`."""
-        return replace(self, features=np.searchsorted(self.features_read, self.features))
 
     def predict(self, rows: NDArray[np.floating]) -> FloatArray:
         """Sums of leaves, on the scale of log-odds.

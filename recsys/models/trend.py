@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from recsys.config import RunConfig
 from recsys.models.base import (
     Arrays,
     ClientBatch,
+    ClientFacts,
     Evidence,
     EvidenceKind,
     FirstConnections,
@@ -94,28 +95,19 @@ class Trend(FittedOffers):
         scores: FloatArray = self._rates[np.array(rows, dtype=np.int64)]
         return scores
 
-    def explain(self, clients: ClientBatch, client: int, columns: IntArray) -> list[tuple[Evidence, ...]]:
+    def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """The narrowest trait among whose clients the offer is held clearly more often than by chance.
 
         Nothing is said where the client's segment does not adopt it faster than the whole does.
         """
-        self.check_batch(clients)
-        traits = clients.traits[client]
-        rates = self._rates[self._segment_of(traits)]
-        is_faster = (rates >= self._rates[0])[columns].tolist()
-        rows = [
-            self._trait_rows[trait] for trait in reversed(self._chain(traits)) if trait in self._trait_rows
-        ]
-        counts = self._n_with_trait[np.array(rows, dtype=np.int64)[:, None], columns].T.tolist()
-        found: list[tuple[Evidence, ...]] = []
-        for faster, n_by_row in zip(is_faster, counts, strict=True):
-            said = [
-                Evidence(EvidenceKind.TRAIT, self._traits[row], n_clients)
-                for row, n_clients in zip(rows, n_by_row, strict=True)
-                if n_clients and faster
-            ]
-            found.append(tuple(said[:1]))
-        return found
+        _ = self.offers
+        if self._rates.item(self._segment_of(facts.traits), column) < self._rates.item(0, column):
+            return
+        for trait in reversed(self._chain(facts.traits)):
+            row = self._trait_rows.get(trait)
+            if row is not None and (n_clients := self._n_with_trait.item(row, column)):
+                yield Evidence(EvidenceKind.TRAIT, trait, n_clients)
+                return
 
     def to_arrays(self) -> Arrays:
         """``segments`` (the whole first) and ``rates``; ``traits`` and ``n_with_trait``, 0 = says nothing."""

@@ -109,7 +109,7 @@ async def explain(services: Services, query: Query) -> Explanation:
     sighted, situation, decision = found.decided
     accountant = Accountant(situation, sighted.world.engine, query.language)
     return Explanation(
-        recommendation=write_down(services, sighted, decision),
+        recommendation=write_down(sighted, decision),
         accounts=tuple([accountant.account(slate) for slate in decision.slates]),
         world=sighted.world,
         arms=tuple(

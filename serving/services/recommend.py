@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
 from recsys.decision.decide import Decision, Slate, Slot, list_refusals
 from recsys.decision.explain import Explainer
-from recsys.domain import Change, ClientState, LegalForm, Profile, Size
-from recsys.models.base import Evidence
+from recsys.domain import Change, LegalForm, Profile, Size
 from serving.ports import LogDecisions
 from serving.services.arms import InArms, decide_in_arms, new_assignments, with_assignments
 from serving.services.decision_log import log_rows
@@ -25,7 +24,6 @@ from serving.services.recommendation import (
 )
 from serving.services.services import Services
 from serving.services.sighting import STORE_UNAVAILABLE, Decided, Sighted, decide_together, sight_all
-from serving.services.world import Scored, World
 from serving.telemetry.names import FALLBACKS, STAGE_SECONDS
 
 _DIGITS = 8
@@ -85,7 +83,7 @@ def _write(services: Services, found: InArms | Decided | Exception) -> Prepared 
 
 def _written(services: Services, decided: Decided) -> Prepared:
     sighted, situation, decision = decided
-    recommendation = write_down(services, sighted, decision)
+    recommendation = write_down(sighted, decision)
     estimate, engine = sighted.scored.estimate, sighted.world.engine
     rows = log_rows(sighted.query, situation, recommendation, decision, estimate, engine)
     if sighted.world.shadow is not None:
@@ -104,14 +102,11 @@ def _written_in_arms(services: Services, found: InArms) -> Prepared:
     )
 
 
-def write_down(services: Services, sighted: Sighted, decision: Decision) -> Recommendation:
+def write_down(sighted: Sighted, decision: Decision) -> Recommendation:
     """A decision with titles, prices, probabilities and reasons."""
     world, state, estimate = sighted.world, sighted.state, sighted.scored.estimate
     query = sighted.query
-    evidence = services.scoring.evidence(
-        world, sighted.scored, state, [slot.position for slate in decision.slates for slot in slate.slots]
-    )
-    writer = _Writer(world, query, state, sighted.scored, evidence)
+    writer = _Writer(sighted)
     return Recommendation(
         client_id=query.client_id,
         is_client_known=sighted.is_known,
@@ -136,19 +131,13 @@ def write_down(services: Services, sighted: Sighted, decision: Decision) -> Reco
 class _Writer:
     """Writes slates out for one client: titles, prices, probabilities, reasons."""
 
-    def __init__(
-        self,
-        world: World,
-        query: Query,
-        state: ClientState,
-        scored: Scored,
-        evidence: Mapping[int, tuple[Evidence, ...]],
-    ) -> None:
+    def __init__(self, sighted: Sighted) -> None:
+        world, query, state, scored = sighted.world, sighted.query, sighted.state, sighted.scored
         profile = state.profile or _NO_PROFILE
         self._world = world
         self._probabilities = scored.estimate.probabilities
         self._has_target = scored.estimate.target is not None
-        self._evidence = evidence
+        self._evidence = world.ranking.evidence_of(scored)
         self._is_explained = query.is_explained
         self._texts = world.texts[query.language]
         self._prices = world.catalogue.prices(profile.region, profile.size)
@@ -185,7 +174,7 @@ class _Writer:
             rank=slot.rank,
             probability=self._probability(slot),
             price=price,
-            reasons=self._explainer.reasons(slot, self._evidence.get(position, ()), price),
+            reasons=self._explainer.reasons(slot, self._evidence(position), price),
             logging_probability=slot.logging_probability,
         )
 

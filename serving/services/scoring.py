@@ -15,7 +15,6 @@ from recsys.decision.volume import Tally
 from recsys.domain import ClientState
 from recsys.errors import StoreUnavailableError
 from recsys.experiments.experiment import HOLDOUT_ID
-from recsys.models.base import Evidence
 from serving.orders import ContentVersion
 from serving.ports import Store
 from serving.services.bundle_source import SCORING_FAILED, BundleSource
@@ -148,20 +147,6 @@ class Scoring:
                 return [self._score_missed(world, states, [at], now)[0] for at in missed]
             log("scoring_failed", level=logging.ERROR, error=error, bundle=world.bundle_version)
             return [(ranking.fallback, SCORING_FAILED)]
-
-    def evidence(
-        self, world: World, scored: Scored, state: ClientState, positions: list[int]
-    ) -> Mapping[int, tuple[Evidence, ...]]:
-        """What is true of these positions, by position; nothing where nothing is known of it."""
-        scorer = world.ranking.scorer
-        if scored.estimate.target is None or scorer is None:
-            return world.ranking.popular
-        read = state if scored.estimate.is_personalised else scorer.nobody
-        try:
-            scorer.explain(scored, read, positions)
-        except Exception as error:  # noqa: BLE001 -- a list without evidence is better than no list
-            log("explaining_failed", level=logging.ERROR, error=error, bundle=world.bundle_version)
-        return scored.evidence
 
     def refresh(self, now: datetime) -> None:
         """Look for another bundle, catalogue or policy, and swap to them. Blocks; run in a thread.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,16 +20,18 @@ from recsys.decision.engine import Engine
 from recsys.decision.volume import VolumeCaps
 from recsys.domain import Basis, ClientId, ClientState, HoldingsKind, Language
 from recsys.features.builder import FeatureBuilder
-from recsys.models.base import ClientBatch, Evidence
+from recsys.models.base import ClientBatch, ClientFacts, Evidence
 from recsys.models.popularity import popular_evidence
 from recsys.models.recommender import scoring_moment
 from serving.orders import ContentVersion
 from serving.ports import Store
+from serving.telemetry import log
 
 if TYPE_CHECKING:  # experiments are made of worlds
     from serving.services.trials import Trials
 
 _NO_CURRENCY = "XXX"
+_NOBODY = ClientFacts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +40,13 @@ class Scored:
 
     Attributes:
         estimate: By position of the catalogue.
-        batch: The clients as the model read them; None in the cache, which would grow by half, and
-            without a model.
-        row: The client's row in `batch`.
-        evidence: What was found out so far, by position; empty where the model has nothing to say.
+        facts: Of what the models read; of nobody where there are none.
+        told: What was asked of its evidence so far, by position; the same is asked again and again.
     """
 
     estimate: Estimate
-    batch: ClientBatch | None = None
-    row: int = 0
-    evidence: dict[int, tuple[Evidence, ...]] = field(default_factory=dict)
+    facts: ClientFacts = _NOBODY
+    told: dict[int, tuple[Evidence, ...]] = field(default_factory=dict)
 
 
 class BundleScorer:
@@ -81,7 +83,7 @@ class BundleScorer:
         batch = ClientBatch.from_states(states, self._recommender.offers, moment, self.features)
         prediction = self._recommender.predict(batch)
         found = []
-        for row, basis in enumerate(prediction.bases):
+        for row, (basis, facts) in enumerate(zip(prediction.bases, ClientFacts.of_all(batch), strict=True)):
             probabilities = self._alignment.align(prediction.probabilities[row])
             estimate = Estimate(
                 probabilities=probabilities,
@@ -91,7 +93,7 @@ class BundleScorer:
                 is_personalised=basis is not Basis.POPULATION,
                 is_unknown=self._alignment.is_unknown,
             )
-            found.append(Scored(estimate, batch, row))
+            found.append(Scored(estimate, facts))
         return found
 
     def mark(self, state: ClientState, now: datetime) -> int:
@@ -104,20 +106,22 @@ class BundleScorer:
             return hash((state.version, scoring_moment(now)))
         return hash((state.profile, state.holdings))
 
-    def explain(self, scored: Scored, state: ClientState, positions: list[int]) -> None:
-        """Add to the scores' evidence what is true of these positions."""
-        missing = [position for position in positions if position not in scored.evidence]
-        column_of = self._alignment.column_of
-        columns = {position: column_of[position] for position in missing if position in column_of}
-        told: dict[int, tuple[Evidence, ...]] = dict.fromkeys(missing, ())
-        if columns:
-            batch, row = scored.batch, scored.row
-            if batch is None:
-                batch, row = ClientBatch.from_states((state,), self._recommender.offers), 0
-            asked = np.array(list(columns.values()), dtype=np.int64)
-            found = self._recommender.explain(batch, row, asked)
-            told.update(zip(columns, found, strict=True))
-        scored.evidence.update(told)
+    def explain(self, scored: Scored, position: int) -> Iterator[Evidence]:
+        """What is true of a position for a client, the strongest first, found out as it is asked for.
+
+        Where the models fail at it nothing more is said: an offer without evidence is better than no list.
+        """
+        told = scored.told.get(position, ())
+        yield from told
+        column = self._alignment.column_of.get(position)
+        if column is None:
+            return
+        try:
+            for one in islice(self._recommender.explain(scored.facts, column), len(told), None):
+                told = scored.told[position] = (*told, one)
+                yield one
+        except Exception as error:  # noqa: BLE001 -- whatever a model does, the client gets a list
+            log("explaining_failed", level=logging.ERROR, error=error, bundle=self.version)
 
 
 class ScoreCache:
@@ -150,7 +154,7 @@ class ScoreCache:
         self._scored.pop(client_id, None)
         if len(self._scored) >= self._max_clients:
             del self._scored[next(iter(self._scored))]
-        self._scored[client_id] = (mark, Scored(scored.estimate, evidence=scored.evidence))
+        self._scored[client_id] = (mark, scored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,12 @@ class Ranking:
     scorer: BundleScorer | None = None
     degraded: str | None = None
     is_counted: bool = False
+
+    def evidence_of(self, scored: Scored) -> Callable[[int], Iterable[Evidence]]:
+        """What tells of a position what is true of it for a client; see `BundleScorer.explain`."""
+        if scored.estimate.target is None or self.scorer is None:
+            return lambda position: self.popular.get(position, ())
+        return partial(self.scorer.explain, scored)
 
 
 @dataclass(frozen=True, slots=True)

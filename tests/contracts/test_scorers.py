@@ -26,6 +26,8 @@ from recsys.features.builder import FeatureBuilder
 from recsys.features.population import fit_population
 from recsys.models.base import (
     ClientBatch,
+    ClientFacts,
+    Evidence,
     EvidenceKind,
     FirstConnections,
     OfferIndex,
@@ -126,6 +128,7 @@ def _window(training: TrainingSet, rng: np.random.Generator, number: int) -> Pas
 
 TRAINING = _training()
 CLIENTS = TRAINING.clients
+FACTS = ClientFacts.of_all(CLIENTS)
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
@@ -136,6 +139,10 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def fitted(name: str) -> Scorer:
     return make_scorer(name).fit(TRAINING, np.random.default_rng(1))
+
+
+def _said(scorer: Scorer, facts: ClientFacts) -> list[list[Evidence]]:
+    return [list(scorer.explain(facts, column)) for column in range(len(OFFERS))]
 
 
 def _same(left: np.ndarray, right: np.ndarray) -> None:
@@ -156,7 +163,7 @@ def test_fit_score_and_explain_leave_their_input_unchanged(name: str) -> None:
     training, untouched = _training(), _training()
     scorer = make_scorer(name).fit(training, np.random.default_rng(1))
     scorer.score(training.clients)
-    scorer.explain(training.clients, 1, np.arange(3))
+    _said(scorer, ClientFacts.of_all(training.clients)[1])
     assert np.array_equal(training.clients.columns, untouched.clients.columns)
     assert np.array_equal(training.clients.indptr, untouched.clients.indptr)
     assert training.clients.traits == untouched.clients.traits
@@ -186,8 +193,7 @@ def test_refit_equals_a_fresh_fit(name: str, fitted: Scorer) -> None:
 def test_restored_arrays_give_equal_scores_and_reasons(name: str, fitted: Scorer) -> None:
     restored = make_scorer(name).restore(OFFERS, fitted.to_arrays())
     assert np.array_equal(restored.score(CLIENTS), fitted.score(CLIENTS))
-    columns = np.arange(len(OFFERS))
-    assert restored.explain(CLIENTS, 1, columns) == fitted.explain(CLIENTS, 1, columns)
+    assert _said(restored, FACTS[1]) == _said(fitted, FACTS[1])
 
 
 def test_arrays_are_plain(fitted: Scorer) -> None:
@@ -221,7 +227,7 @@ def test_asked_before_fit_is_the_named_error(name: str) -> None:
     with pytest.raises(NotFittedError, match=name):
         scorer.score(CLIENTS)
     with pytest.raises(NotFittedError, match=name):
-        scorer.explain(CLIENTS, 0, np.arange(2))
+        list(scorer.explain(FACTS[0], 0))
     with pytest.raises(NotFittedError, match=name):
         scorer.to_arrays()
     with pytest.raises(NotFittedError, match=name):
@@ -241,12 +247,9 @@ def test_scores_are_finite_and_shaped(fitted: Scorer) -> None:
 
 
 def test_evidence_names_what_the_client_has(fitted: Scorer) -> None:
-    columns = np.arange(len(OFFERS))
     for client in range(20):
         held = {OFFERS.offer_ids[column] for column in CLIENTS.columns_of(client)}
-        found = fitted.explain(CLIENTS, client, columns)
-        assert len(found) == len(columns)
-        for evidence in chain.from_iterable(found):
+        for evidence in chain.from_iterable(_said(fitted, FACTS[client])):
             if evidence.kind is EvidenceKind.HOLDING:
                 assert evidence.subject in held
             elif evidence.kind is EvidenceKind.TRAIT:
@@ -255,11 +258,17 @@ def test_evidence_names_what_the_client_has(fitted: Scorer) -> None:
                 assert evidence.subject == ""
 
 
+def test_facts_are_what_a_client_holds_and_is() -> None:
+    for client, facts in enumerate(FACTS):
+        assert facts.held == tuple(CLIENTS.columns_of(client).tolist())
+        assert facts.traits == CLIENTS.traits[client]
+
+
 def test_evidence_counts_the_clients_it_rests_on(fitted: Scorer) -> None:
     held = CLIENTS.clients_by_offers().toarray() > 0
     n_said = 0
     for client in range(len(CLIENTS)):
-        for column, said in enumerate(fitted.explain(CLIENTS, client, np.arange(len(OFFERS)))):
+        for column, said in enumerate(_said(fitted, FACTS[client])):
             for evidence in said:
                 if evidence.n_clients is None:
                     continue
@@ -279,18 +288,13 @@ def test_evidence_counts_the_clients_it_rests_on(fitted: Scorer) -> None:
 def test_nothing_is_said_on_few_clients(name: str) -> None:
     training = _training(n_clients=12)
     scorer = make_scorer(name).fit(training, np.random.default_rng(1))
-    for client in range(12):
-        for evidence in chain.from_iterable(scorer.explain(training.clients, client, np.arange(14))):
+    for facts in ClientFacts.of_all(training.clients):
+        for evidence in chain.from_iterable(_said(scorer, facts)):
             assert evidence.n_clients is None
 
 
 def test_some_score_is_explained_by_more_than_popularity(fitted: Scorer) -> None:
-    columns = np.arange(len(OFFERS))
-    kinds = {
-        evidence.kind
-        for client in range(1, 9)
-        for evidence in chain.from_iterable(fitted.explain(CLIENTS, client, columns))
-    }
+    kinds = {evidence.kind for facts in FACTS[1:9] for evidence in chain.from_iterable(_said(fitted, facts))}
     assert not fitted.reads_holdings or EvidenceKind.HOLDING in kinds
     assert not fitted.reads_profiles or EvidenceKind.TRAIT in kinds
 

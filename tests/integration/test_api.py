@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from threading import Event as Signal
 from typing import Any
@@ -1040,8 +1041,29 @@ def test_an_explanation_that_fails_costs_only_the_reason(
 
     with serving(memory, bundles) as portal:
         before = portal.shown()
-        monkeypatch.setattr(Recommender, "explain", fail)
-        assert portal.shown() == before
+    monkeypatch.setattr(Recommender, "explain", fail)
+    with serving(memory, bundles) as portal:
+        answer = portal.recommend()
+    items = answer["placements"][0]["items"]
+    assert answer["degraded"] is None
+    assert [item["offer_id"] for item in items] == before
+    assert not {"popular", "cohort", "taken_with"} & {
+        reason["code"] for item in items for reason in item["reasons"]
+    }
+
+
+def test_what_was_told_once_is_told_again_and_nothing_is_left_out(portal: Portal) -> None:
+    world = portal.app.state.services.scoring.world
+    scorer, [state] = world.ranking.scorer, portal.app.state.services.store.client_states_of(["c-2"])
+    scored, anew = scorer.score(state, NOW), scorer.score(state, NOW)
+    n_told = 0
+    for position in range(len(world.catalogue)):
+        whole = list(scorer.explain(anew, position))
+        assert whole[:1] == list(islice(scorer.explain(scored, position), 1))
+        for _ in range(2):
+            assert list(scorer.explain(scored, position)) == whole
+        n_told += len(whole)
+    assert n_told > 0
 
 
 class FailingStore(MemoryStore):

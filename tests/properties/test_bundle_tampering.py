@@ -364,8 +364,8 @@ import sys
 from pathlib import Path
 from recsys.bundle import load_bundle
 from recsys.domain import ClientId, ClientState, Holding, OfferId, Profile
-from recsys.models.base import ClientBatch
-import numpy as np, datetime
+from recsys.models.base import ClientBatch, ClientFacts
+import datetime
 
 recommender = load_bundle(Path({str(bundle)!r})).recommender
 now = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
@@ -373,7 +373,8 @@ held = ClientState(ClientId("a"), 1, Profile(), (Holding("h", OfferId("offer-1")
 for state in (held, ClientState(ClientId("b"))):
     clients = ClientBatch.from_states([state], recommender.offers)
     recommender.predict(clients)
-    recommender.explain(clients, 0, np.arange(5))
+    [facts] = ClientFacts.of_all(clients)
+    said = [list(recommender.explain(facts, column)) for column in range(5)]
 print(sorted({{"implicit", "lightfm", "polars", "threadpoolctl", "sklearn"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from recsys.domain import ClientId, ClientState, Holding, Offer, OfferId, Profile
 from recsys.features.builder import FeatureBuilder
-from recsys.models.batch import ClientBatch, OfferIndex
+from recsys.models.batch import ClientBatch, FloatArray, OfferIndex
 from recsys.models.calibration import GroupCalibration, Pairs, expit, fit_group_calibration, move_levels
 from recsys.models.features_read import FeatureReader
 from recsys.models.growing import grow_trees
+from recsys.models.joined_trees import Parts
 from recsys.models.log_linear import Candidates, fit_log_linear
 from recsys.models.registry import make_scorer
 from recsys.models.trees import Trees
@@ -159,7 +161,7 @@ def test_trees_are_the_same_from_the_same_seed() -> None:
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_rows_of_some_features_are_columns_of_the_rows_of_all() -> None:
+def test_the_parts_of_features_are_columns_of_the_rows_of_all() -> None:
     offers = [Offer(OfferId("a"), need_group="x"), Offer(OfferId("b"), need_group="x")]
     now = datetime(2025, 7, 10, tzinfo=UTC)
     states = [
@@ -167,14 +169,29 @@ def test_rows_of_some_features_are_columns_of_the_rows_of_all() -> None:
         ClientState(ClientId("d"), profile=Profile(n_employees=3)),
     ]
     reader, rng = FeatureReader(2), np.random.default_rng(4)
-    # an order of columns that is not the builder's, and an offer that it does not know
-    index = OfferIndex(["b", "gone", "a"])
-    batch = ClientBatch.from_states(states, index, now, FeatureBuilder(offers))
-    logs = rng.normal(size=(2, 2, 3))
-    whole = reader.all_rows(batch, index, logs, np.arange(len(reader.names)))
-    for n_asked in (1, 5, 30, 60):
-        asked = np.sort(rng.choice(len(reader.names), n_asked, replace=False))
-        np.testing.assert_array_equal(reader.all_rows(batch, index, logs, asked), whole[:, asked])
+    # an order of columns that is not the builder's, an offer that it does not know; and its own
+    for index in (OfferIndex(["b", "gone", "a"]), OfferIndex(["a", "b"])):
+        n_clients, n_offers, n_features = len(states), len(index), len(reader.names)
+        batch = ClientBatch.from_states(states, index, now, FeatureBuilder(offers))
+        logs = rng.normal(size=(2, n_clients, n_offers)).astype(np.float32).astype(np.float64)
+        clients, columns = np.divmod(np.arange(n_clients * n_offers), n_offers)
+        rows = reader.rows_of(batch, index, logs.reshape(2, -1).T, clients, columns)
+        whole = rows.reshape(n_clients, n_offers, n_features)
+        is_known = [offer_id != "gone" for offer_id in index.offer_ids]
+        for n_asked in (1, 5, 30, 60):
+            asked = np.sort(rng.choice(n_features, n_asked, replace=False))
+            numbers = Parts(*(asked[reader.kinds[asked] == kind] for kind in range(3)))
+            for _ in range(2):
+                found = reader.parts(batch, index, logs, numbers)
+                of_offers, of_clients, of_pairs = (whole[:, is_known][:, :, each] for each in numbers)
+                same(found.offers[:, is_known].T, of_offers[0])
+                same(found.clients.T[:, None], of_clients[:, :1])
+                same(found.pairs[:, :, is_known].swapaxes(1, 2), of_pairs)
+            assert np.isnan(found.offers[:, np.logical_not(is_known)]).all()
+
+
+def same(found: FloatArray, rows: NDArray[np.float32]) -> None:
+    np.testing.assert_array_equal(found.astype(np.float32), rows)
 
 
 def test_scoring_needs_no_library_of_trees() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import ConfigError
-from recsys.models.base import ClientBatch, Evidence, EvidenceKind, OfferIndex, TrainingSet
+from recsys.models.base import ClientBatch, ClientFacts, Evidence, EvidenceKind, OfferIndex, TrainingSet
 from recsys.models.expert import Expert
 
 OFFERS = OfferIndex(["pbx", "sms", "crm"])
@@ -50,12 +50,10 @@ def test_weights_of_offer_category_and_traits_add_up() -> None:
 
 
 def test_evidence_is_the_trait_with_the_largest_weight() -> None:
-    clients = _clients(("size=micro", "industry=G", "stage=growth"), ("size=micro",))
-    assert _fit(TEXT).explain(clients, 0, np.array([0, 1])) == [
-        (Evidence(EvidenceKind.TRAIT, "stage=growth"),),
-        (Evidence(EvidenceKind.TRAIT, "industry=G"),),
-    ]
-    assert _fit(TEXT).explain(clients, 1, np.array([0])) == [()]
+    expert, facts = _fit(TEXT), ClientFacts(traits=("size=micro", "industry=G", "stage=growth"))
+    assert list(expert.explain(facts, 0)) == [Evidence(EvidenceKind.TRAIT, "stage=growth")]
+    assert list(expert.explain(facts, 1)) == [Evidence(EvidenceKind.TRAIT, "industry=G")]
+    assert list(expert.explain(ClientFacts(traits=("size=micro",)), 0)) == []
 
 
 def test_an_empty_document_weighs_nothing() -> None:

@@ -265,6 +265,18 @@ def test_rows_of_a_moment_do_not_depend_on_what_was_asked_before(state: ClientSt
         assert np.array_equal(found.pairs, fresh.pairs, equal_nan=True)
 
 
+def test_clients_together_have_the_numbers_of_each_alone(state: ClientState) -> None:
+    builder = FeatureBuilder(OFFERS, fit_population([state] * MIN_SIMILAR, OFFERS, NOW - 3 * DAY))
+    states = (state, ClientState(ClientId("new"), 1), replace(state, holdings=()), state)
+    moments = (NOW, NOW, NOW - 2 * DAY, NOW + 40 * DAY)
+    together = builder.blocks(states, moments)
+    n_own = len(builder.of_offers)
+    for number, (each, now) in enumerate(zip(states, moments, strict=True)):
+        alone = builder.rows(each, now)
+        assert together.client[number].tobytes() == alone.client.tobytes()
+        assert together.pairs[number].T.tobytes() == alone.pairs[:, n_own:].tobytes()
+
+
 def test_a_narrowed_builder_writes_the_same_columns(state: ClientState) -> None:
     crowd = [replace(state, client_id=ClientId(f"c{number}")) for number in range(MIN_SIMILAR)]
     whole = FeatureBuilder(OFFERS, fit_population(crowd, OFFERS, NOW - 3 * DAY))

@@ -12,7 +12,7 @@ SUBJECTS = ("pbx", "sms", "vpn", "crm")
 
 def said(strengths: list[float], counts: list[int], rows: list[int], n_most: int) -> list[str]:
     grounds = Grounds(EvidenceKind.HOLDING, SUBJECTS, np.array([strengths]).T, np.array([counts]).T)
-    found = grounds.strongest(rows, 0, n_most)
+    found = list(grounds.strongest(rows, 0, n_most))
     assert [one.n_clients for one in found] == [counts[SUBJECTS.index(one.subject)] for one in found]
     return [one.subject for one in found]
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from recsys.domain import Offer, OfferId
-from recsys.models.base import ClientBatch, Evidence, EvidenceKind, OfferIndex, TrainingSet
+from recsys.models.base import ClientBatch, ClientFacts, Evidence, EvidenceKind, OfferIndex, TrainingSet
 from recsys.models.hybrid_mf import HybridMf, HybridMfParams, _learnt_from
 
 
@@ -35,10 +35,12 @@ def test_scores_and_reasons_by_hand() -> None:
     # ([1, 0] + [3, 2]) / 2 = [2, 1]: 2 + 1 + .5 and 4 − .5; nothing known leaves the biases
     np.testing.assert_allclose(model.score(clients), [[3.5, 3.5], [0.5, -0.5]])
     # to sms the holding adds 6 and the trait 2; to pbx nothing may be said
-    assert model.explain(clients, 0, np.array([1, 0])) == [
-        (Evidence(EvidenceKind.HOLDING, "pbx", 40), Evidence(EvidenceKind.TRAIT, "a=1", 12)),
-        (),
+    facts, _ = ClientFacts.of_all(clients)
+    assert list(model.explain(facts, 1)) == [
+        Evidence(EvidenceKind.HOLDING, "pbx", 40),
+        Evidence(EvidenceKind.TRAIT, "a=1", 12),
     ]
+    assert list(model.explain(facts, 0)) == []
 
 
 def test_no_offer_predicts_itself() -> None:

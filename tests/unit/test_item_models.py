@@ -12,7 +12,15 @@ from scipy import sparse
 from scipy.stats import hypergeom
 
 from recsys.models.als import Als, AlsParams
-from recsys.models.base import ClientBatch, Evidence, EvidenceKind, FloatArray, OfferIndex, TrainingSet
+from recsys.models.base import (
+    ClientBatch,
+    ClientFacts,
+    Evidence,
+    EvidenceKind,
+    FloatArray,
+    OfferIndex,
+    TrainingSet,
+)
 from recsys.models.chance import held_together
 from recsys.models.ease import Ease, EaseParams
 from recsys.models.neighbours import Neighbours, NeighboursParams
@@ -103,8 +111,9 @@ def test_ease_names_the_holding_with_the_largest_weight() -> None:
         np.array([[1.0, 0, 1]] * 40 + [[0, 1, 1]] * 20 + [[1, 1, 0]] + [[0, 1, 0]] * 9 + [[0, 0, 0]] * 130)
     )
     ease = Ease(EaseParams(l2=1.0)).fit(training, np.random.default_rng(0))
-    assert ease.explain(training.clients, 60, np.array([2])) == [
-        (Evidence(EvidenceKind.HOLDING, "offer-0", 40), Evidence(EvidenceKind.HOLDING, "offer-1", 20))
+    assert list(ease.explain(ClientFacts(held=(0, 1)), 2)) == [
+        Evidence(EvidenceKind.HOLDING, "offer-0", 40),
+        Evidence(EvidenceKind.HOLDING, "offer-1", 20),
     ]
 
 
@@ -115,7 +124,7 @@ def test_services_held_together_by_few_are_no_reason() -> None:
         training = _training(np.array(holdings))
         for model in (Ease(), Neighbours(), Als(AlsParams(n_factors=2))):
             fitted = model.fit(training, np.random.default_rng(0))
-            assert fitted.explain(training.clients, 0, np.array([1])) == [said], model.name
+            assert tuple(fitted.explain(ClientFacts(held=(0, 1)), 1)) == said, model.name
 
 
 def test_counts_held_together_are_those_of_a_loop_over_pairs() -> None:
@@ -206,8 +215,10 @@ def test_als_contributions_add_up_to_the_score() -> None:
     contributions = 3.0 * factors[held] @ np.linalg.inv(normal) @ factors.T
     np.testing.assert_allclose(contributions.sum(axis=0), als.score(training.clients)[client], rtol=1e-9)
     together = als.to_arrays()["together"]
-    for column, said in enumerate(als.explain(training.clients, client, np.arange(8))):
+    facts = ClientFacts(held=tuple(held.tolist()))
+    found = [list(als.explain(facts, column)) for column in range(8)]
+    for column, said in enumerate(found):
         strengths = np.where(together[held, column] > 0, contributions[:, column], 0.0)
         best = [row for row in np.argsort(-strengths) if strengths[row] > 0][:2]
         assert [evidence.subject for evidence in said] == [f"offer-{held[row]}" for row in best]
-    assert any(als.explain(training.clients, client, np.arange(8)))
+    assert any(found)

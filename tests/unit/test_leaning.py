@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recsys.models.base import ClientBatch, EvidenceKind, OfferIndex, TrainingSet
+from recsys.models.base import ClientBatch, ClientFacts, EvidenceKind, OfferIndex, TrainingSet
 from recsys.models.leaning import Leaning, LeaningParams
 from recsys.models.popularity import Popularity, PopularityParams
 
@@ -95,7 +95,8 @@ def test_without_categories_it_is_popularity(categories: tuple[str | None, ...])
 def test_a_reason_names_a_holding_of_the_category_and_nothing_of_another() -> None:
     # a1 with a2, b1 with b2, and a1 with b1 where nobody leans
     held = [[1, 1, 0, 0, 0]] * 20 + [[0, 0, 1, 1, 0]] * 20 + [[0, 0, 0, 0, 1]] * 60
-    said = _fitted(held).explain(_batch([[1, 0, 0, 0, 0]]), 0, np.arange(5))
+    model, facts = _fitted(held), ClientFacts(held=(0,))
+    said = [list(model.explain(facts, column)) for column in range(5)]
     subjects = [[one.subject for one in each if one.kind is EvidenceKind.HOLDING] for each in said]
     assert subjects == [[], ["a1"], [], [], []]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recsys.models.base import ClientBatch, Evidence, EvidenceKind, OfferIndex, TrainingSet
+from recsys.models.base import ClientBatch, ClientFacts, Evidence, EvidenceKind, OfferIndex, TrainingSet
 from recsys.models.popularity import Popularity, PopularityParams, popular_evidence
 
 OFFERS = OfferIndex(["a", "b"])
@@ -56,8 +56,8 @@ def test_a_trait_nobody_had_in_training_counts_for_nothing() -> None:
     popularity = _fitted(2.0, "size")
     clients = _clients(("size=large",), ())
     np.testing.assert_allclose(popularity.score(clients), [[2 / 4, 3 / 4]] * 2)
-    assert not popularity.has_segment(clients, 0)
-    assert popularity.has_segment(_clients(("size=small",)), 0)
+    assert not popularity.has_segment(clients.traits[0])
+    assert popularity.has_segment(("size=small",))
 
 
 def test_an_offer_nobody_has_stays_at_zero() -> None:
@@ -86,8 +86,7 @@ def _explained(n_with: dict[str, tuple[int, int]], *asked: str) -> tuple[Evidenc
     popularity = Popularity(PopularityParams(segment_by=("size", "region"))).fit(
         training, np.random.default_rng(0)
     )
-    batch = ClientBatch(n[:2], n[:0], (asked,), 8)
-    return popularity.explain(batch, 0, np.array([0]))[0]
+    return tuple(popularity.explain(ClientFacts(traits=asked), 0))
 
 
 def test_evidence_is_a_trait_clearly_above_chance_with_the_clients_behind_it() -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from recsys.domain import Basis, ClientId, ClientState, Holding, OfferId, Profile, Size, Target
-from recsys.models.base import ClientBatch, EvidenceKind, OfferIndex, TrainingSet
+from recsys.models.base import ClientBatch, ClientFacts, EvidenceKind, OfferIndex, TrainingSet
 from recsys.models.calibration import Calibration
 from recsys.models.ease import Ease
 from recsys.models.popularity import Popularity
@@ -110,9 +110,10 @@ def test_a_model_of_profiles_scores_everybody(popularity: Popularity) -> None:
 def test_reasons_come_from_what_scored(ease: Ease, popularity: Popularity) -> None:
     recommender = Recommender(ease, popularity, LOW, HIGH, Target.ADOPTION)
     clients = _batch(WITH_HOLDINGS, WITH_PROFILE, UNKNOWN)
-    columns = np.arange(6)
-    found = [recommender.explain(clients, row, columns) for row in range(3)]
-    kinds = [{evidence.kind for said in one for evidence in said} for one in found]
+    kinds = [
+        {evidence.kind for column in range(6) for evidence in recommender.explain(facts, column)}
+        for facts in ClientFacts.of_all(clients)
+    ]
     assert kinds[0] == {EvidenceKind.HOLDING, EvidenceKind.POPULAR}
     assert kinds[1] == {EvidenceKind.TRAIT, EvidenceKind.POPULAR}
     assert kinds[2] == {EvidenceKind.POPULAR}
@@ -123,8 +124,8 @@ def test_what_is_popular_is_said_last_and_of_the_same_offers_whoever_asks(
 ) -> None:
     recommender = Recommender(ease, popularity, LOW, HIGH)
     clients = _batch(WITH_HOLDINGS, WITH_PROFILE, UNKNOWN)
-    for row in range(3):
-        found = recommender.explain(clients, row, np.arange(6))
+    for facts in ClientFacts.of_all(clients):
+        found = [list(recommender.explain(facts, column)) for column in range(6)]
         last = {column: said[-1] for column, said in enumerate(found) if said}
         popular = {column: one for column, one in last.items() if one.kind is EvidenceKind.POPULAR}
         assert popular == popularity.popular != {}

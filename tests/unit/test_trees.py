@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from recsys.models.joined_trees import JoinedTrees, Parts
 from recsys.models.trees import MOST_LEAVES, Trees, trees_of
 
 N, N_FEATURES = 3_000, 5
@@ -100,8 +101,27 @@ def test_arrays_that_are_no_trees_are_refused(name: str, wrong: NDArray[Any], sa
         Trees.restore({**trees.to_arrays(), name: wrong}, N_FEATURES)
 
 
-def test_narrowed_trees_read_fewer_features_and_say_the_same() -> None:
-    rows = rows_with(0.3, np.random.default_rng(6))
-    trees = tables(grown(rows, 3, n_trees=2))
-    assert len(trees.features_read) < N_FEATURES
-    assert np.array_equal(trees.narrowed.predict(rows[:, trees.features_read]), trees.predict(rows))
+@pytest.mark.parametrize("n_leaves", [2, 4, MOST_LEAVES])
+def test_joined_trees_say_what_the_trees_say_wherever_a_feature_differs(n_leaves: int) -> None:
+    rng = np.random.default_rng(6)
+    trees = tables(grown(rows_with(0.3, rng), n_leaves, n_trees=30))
+    kinds = rng.integers(0, len(Parts._fields), N_FEATURES)
+    joined, n_clients, n_offers = JoinedTrees(trees, kinds), 7, 11
+    assert sorted(np.concatenate(joined.features).tolist()) == np.unique(trees.features).tolist()
+    for _ in range(2):
+        cells = rows_with(0.3, rng)[: n_clients * n_offers].reshape(n_clients, n_offers, N_FEATURES)
+        cells[:, :, kinds == 0] = cells[:1, :, kinds == 0]
+        cells[:, :, kinds == 1] = cells[:, :1, kinds == 1]
+        of_offers, of_clients, of_pairs = (cells[:, :, places] for places in joined.features)
+        found = joined.sums(Parts(of_offers[0].T, of_clients[:, 0].T, of_pairs.swapaxes(1, 2)))
+        expected = trees.predict(cells.reshape(-1, N_FEATURES)).reshape(n_clients, n_offers)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_joined_trees_share_tables_and_are_the_same_each_time() -> None:
+    trees = tables(grown(rows_with(0.3, np.random.default_rng(7)), 4, n_trees=30))
+    first, second = (JoinedTrees(trees, np.full(N_FEATURES, 2)) for _ in range(2))
+    values = np.random.default_rng(8).normal(size=(2, len(first.features.pairs), 3))
+    nothing = Parts(np.zeros((0, 3)), np.zeros((0, 2)), values)
+    assert first.n_tables < len(trees)
+    assert first.sums(nothing).tobytes() == second.sums(nothing).tobytes()

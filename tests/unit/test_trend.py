@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recsys.models.base import ClientBatch, Evidence, EvidenceKind, FirstConnections, OfferIndex, TrainingSet
+from recsys.models.base import (
+    ClientBatch,
+    ClientFacts,
+    Evidence,
+    EvidenceKind,
+    FirstConnections,
+    OfferIndex,
+    TrainingSet,
+)
 from recsys.models.trend import Trend, TrendParams
 
 OFFERS = OfferIndex(["pbx", "sms"])
@@ -96,10 +104,14 @@ def test_the_trait_behind_a_trend_is_counted() -> None:
         [MICRO] * 25 + [SMALL] * 75, [(client, 0, 4.0) for client in range(20)] + [(30, 1, 9.0)], holdings
     )
     trend = Trend().fit(training, np.random.default_rng(0))
-    said = trend.explain(_batch([MICRO, SMALL, ()]), 0, np.array([0, 1]))
-    assert said == [(Evidence(EvidenceKind.TRAIT, "size=micro", 20),), ()]
-    for client in (1, 2):
-        assert trend.explain(_batch([MICRO, SMALL, ()]), client, np.array([0, 1])) == [(), ()]
+    micro = ClientFacts(traits=MICRO)
+    assert list(trend.explain(micro, 0)) == [Evidence(EvidenceKind.TRAIT, "size=micro", 20)]
+    assert list(trend.explain(micro, 1)) == []
+    for others in (SMALL, ()):
+        assert not [
+            *trend.explain(ClientFacts(traits=others), 0),
+            *trend.explain(ClientFacts(traits=others), 1),
+        ]
 
 
 def test_nothing_is_said_where_a_segment_adopts_more_slowly() -> None:
@@ -108,7 +120,7 @@ def test_nothing_is_said_where_a_segment_adopts_more_slowly() -> None:
     history = [(client, 0, 300.0) for client in range(20)] + [(client, 0, 4.0) for client in range(95, 100)]
     training = _training([MICRO] * 25 + [SMALL] * 75, history, holdings)
     trend = Trend().fit(training, np.random.default_rng(0))
-    assert trend.explain(_batch([MICRO]), 0, np.array([0])) == [()]
+    assert list(trend.explain(ClientFacts(traits=MICRO), 0)) == []
 
 
 def test_arrays_without_the_whole_are_refused() -> None:

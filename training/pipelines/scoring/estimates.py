@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-import numpy as np
 
 from recsys.bundle import MANIFEST, Bundle, load_bundle, newest_bundle
 from recsys.decision.arbitration import Alignment, Estimate, rank
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.domain import Basis, ClientId, ClientState
 from recsys.features.builder import FeatureBuilder
-from recsys.models.base import ClientBatch, Evidence
+from recsys.models.base import ClientBatch, ClientFacts, Evidence
 from recsys.models.recommender import Recommender, scoring_moment
 
 _NOBODY = ClientState(ClientId(""))
@@ -35,23 +33,20 @@ class Scored:
 
     Attributes:
         estimates: One per client, in their order.
-        batch: The clients as the models read them.
+        facts: What can be said of each.
         recommender: The models.
         alignment: Positions of the catalogue ↔ columns of the models.
     """
 
     estimates: tuple[Estimate, ...]
-    batch: ClientBatch
+    facts: Sequence[ClientFacts]
     recommender: Recommender
     alignment: Alignment
 
-    def evidence(self, client: int, positions: Sequence[int]) -> Mapping[int, tuple[Evidence, ...]]:
-        """What is true of these offers for one client (its place among the clients), by position."""
-        columns = self.alignment.columns_of(positions)
-        if not columns:
-            return {}
-        asked = np.array(list(columns.values()), dtype=np.int64)
-        return dict(zip(columns, self.recommender.explain(self.batch, client, asked), strict=True))
+    def evidence(self, client: int, position: int) -> Iterator[Evidence]:
+        """What is true of an offer for one client (its place among the clients), the strongest first."""
+        column = self.alignment.column_of.get(position)
+        return iter(()) if column is None else self.recommender.explain(self.facts[client], column)
 
 
 class Estimates:
@@ -101,7 +96,7 @@ class Estimates:
                     is_unknown=alignment.is_unknown,
                 )
             )
-        return Scored(tuple(estimates), batch, self.recommender, alignment)
+        return Scored(tuple(estimates), ClientFacts.of_all(batch), self.recommender, alignment)
 
 
 def is_profiling_allowed(state: ClientState) -> bool:

@@ -137,11 +137,10 @@ def _rows_of(sources: Sources, client: _Client, pairs: Pairs, language: Language
     profile = state.profile or Profile()
     prices = catalogue.prices(profile.region, profile.size)
     explainer = explainer_of(sources, state, scored.estimates[client.place], language)
-    evidence = scored.evidence(client.place, [int(pairs.positions[place]) for _, place in client.leads])
     for rank, place in client.leads:
         position, change = int(pairs.positions[place]), CHANGES[int(pairs.changes[place])]
         price = prices[position]
-        slot = Slot(rank, position, change, 1.0)
+        slot, evidence = Slot(rank, position, change, 1.0), scored.evidence(client.place, position)
         probability, margin = float(pairs.probabilities[place]), float(pairs.margins[place])
         target = STATED_PRIOR if pairs.is_stated[place] else sources.estimates.recommender.target.value
         yield {
@@ -159,7 +158,7 @@ def _rows_of(sources: Sources, client: _Client, pairs: Pairs, language: Language
             "expected_value_minor": round(probability * margin),
             "price_minor": None if price is None else price.amount_minor,
             "price_period": None if price is None else price.period.value,
-            "reasons": [reason.text for reason in explainer.reasons(slot, evidence.get(position, ()), price)],
+            "reasons": [reason.text for reason in explainer.reasons(slot, evidence, price)],
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 import polars as pl
@@ -160,8 +161,7 @@ class _Words:
         self.client_id = state.client_id
         self.prices: Sequence[Price | None] = catalogue.prices(profile.region, profile.size)
         self._texts = catalogue.texts[language]
-        shown = [slot.position for slate in decided.decision.slates for slot in slate.slots]
-        self._evidence = decided.scored.evidence(decided.place, shown)
+        self._evidence = partial(decided.scored.evidence, decided.place)
         self._estimate = decided.scored.estimates[decided.place]
         self._explainer = explainer_of(sources, state, self._estimate, language)
 
@@ -176,7 +176,7 @@ class _Words:
 
     def reasons(self, slot: Slot) -> tuple[Reason, ...]:
         position = slot.position
-        return self._explainer.reasons(slot, self._evidence.get(position, ()), self.prices[position])
+        return self._explainer.reasons(slot, self._evidence(position), self.prices[position])
 
 
 def explainer_of(sources: Sources, state: ClientState, estimate: Estimate, language: Language) -> Explainer:
