@@ -6,7 +6,7 @@ as 1. Ties are broken by the order of the estimate: probability, the model's sco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isnan
 from typing import NamedTuple
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.conditions.syntax import Condition
 from recsys.decision.policy.arbitration import ArbitrationSpec
-from recsys.decision.proposals import EXPAND, NEW, RENEW, RETAIN, UPGRADE
+from recsys.decision.proposals import EXPAND, RENEW, RETAIN, UPGRADE
 from recsys.domain import Basis, Target
 from recsys.models.base import FloatArray, IntArray, OfferIndex
 
 _GROUP_PRIOR_OFFERS = 3.0
 _LEAST_LEVERS, _MOST_LEVERS = 0.5, 2.0
+_MOST_CONTEXTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ def rank(probabilities: FloatArray, scores: FloatArray) -> NDArray[np.int32]:
     """Positions by probability, then score, both descending, then position.
 
     Args:
-        probabilities: Shape (n_offers,).
-        scores: Shape (n_offers,).
+        probabilities: Shape (…, n_offers).
+        scores: Shape (…, n_offers).
 
     Example:
         >>> rank(np.array([0.1, 0.3, 0.3, 0.1]), np.array([1.0, 2.0, 5.0, 1.0])).tolist()
@@ -61,7 +62,7 @@ def rank(probabilities: FloatArray, scores: FloatArray) -> NDArray[np.int32]:
 
 
 class Factors(NamedTuple):
-    """The factors of every offer, by position or clients_by_offers; a factor that does not count is 1.
+    """The factors of every offer, by position; a factor that does not count is 1. Not to be written to.
 
     Attributes:
         probability: P, 0–1.
@@ -76,6 +77,18 @@ class Factors(NamedTuple):
     value: FloatArray
     levers: FloatArray
     priority: FloatArray
+
+
+class Context(NamedTuple):
+    """What the context weights that hold for a client come to.
+
+    Attributes:
+        weights: C by position; None where it is 1 everywhere.
+        never: Positions that it rules out.
+    """
+
+    weights: FloatArray | None
+    never: IntArray
 
 
 class Arbitration:
@@ -113,9 +126,12 @@ class Arbitration:
                     for offer in offers
                 ]
             ).clip(_LEAST_LEVERS, _MOST_LEVERS)
-        # One row each, as many clients have it.
-        self._levers = self._levers[None]
-        self._value_of_new = np.array([[self._value(margin) for margin in self._shared.units.tolist()]])
+        self._value_of_new = np.array([self._value(margin) for margin in self._shared.units.tolist()])
+        self._ones = np.ones(len(offers))
+        for shared in (self._levers, self._value_of_new, self._ones):
+            shared.setflags(write=False)
+        self._no_context = Context(None, np.array([], dtype=np.intp))
+        self._contexts: dict[bytes, Context] = {}
         priors = spec.change_probabilities
         self._priors = {RENEW: priors.renew, EXPAND: priors.expand, RETAIN: priors.retain}
 
@@ -150,55 +166,71 @@ class Arbitration:
             margins[position] = self._own.of(position, int(changes[position]), quantities)
         return margins
 
+    def context(self, truth: bytes) -> Context:
+        """What the context weights come to.
+
+        Args:
+            truth: For each of `conditions` whether it is true (not: unknown) of a client now: 1 or 0.
+        """
+        if not self.spec.factors.context or 1 not in truth:
+            return self._no_context
+        found = self._contexts.get(truth)
+        if found is None:
+            if len(self._contexts) >= _MOST_CONTEXTS:
+                self._contexts = {}
+            weights = np.maximum(1.0 + np.frombuffer(truth, np.int8).astype(np.float64) @ self._weights, 0.0)
+            weights.setflags(write=False)
+            found = self._contexts[truth] = Context(weights, (weights == 0.0).nonzero()[0])
+        return found
+
     def factors(
         self,
         estimated: FloatArray,
         changes: NDArray[np.int8],
-        truth: NDArray[np.bool_],
-        quantities: Sequence[IntArray] | IntArray,
+        context: Context,
+        quantities: IntArray | None = None,
     ) -> Factors:
-        """The factors and their product.
+        """The factors of one client and their product.
 
         Args:
-            estimated: The model's probabilities, 0–1, clients_by_offers.
-            changes: Codes of the changes in the order of `Change`, clients_by_offers.
-            truth: Whether each of `conditions` is true (not: unknown) of a client now, clients_by_conditions.
-            quantities: Of each client, how many of each offer it has, by position.
+            estimated: The model's probabilities, 0–1, by position.
+            changes: Codes of the changes in the order of `Change`, by position.
+            context: What its context comes to.
+            quantities: How many of each offer it has, by position; None = all offers would be new to it.
         """
-        switches, n_clients = self.spec.factors, len(estimated)
-        probability = estimated.copy() if switches.probability else np.ones(estimated.shape)
-        if switches.context and np.count_nonzero(truth):
-            context = np.maximum(1.0 + truth.astype(np.float64) @ self._weights, 0.0)
-        else:
-            context = np.ones(estimated.shape)
-        value = self._value_of_new.repeat(n_clients, axis=0)
-        at = (changes != NEW).nonzero()
-        # Few offers of a client would not be new to it.
-        for client, position, change in zip(*[each.tolist() for each in (*at, changes[at])], strict=True):
-            if switches.probability and change in self._priors:
-                probability[client, position] = self._priors[change]
-            value[client, position] = self._value(self._shared.of(position, change, quantities[client]))
-        levers = self._levers.repeat(n_clients, axis=0)
-        return Factors(probability, context, value, levers, probability * context * value * levers)
+        is_estimated = self.spec.factors.probability
+        probability, value = estimated if is_estimated else self._ones, self._value_of_new
+        if quantities is not None:
+            probability, value = probability.copy(), value.copy()
+            # Few offers of a client would not be new to it.
+            for position in changes.nonzero()[0].tolist():
+                change = changes.item(position)
+                if is_estimated and change in self._priors:
+                    probability[position] = self._priors[change]
+                value[position] = self._value(self._shared.of(position, change, quantities))
+        weighted = probability if context.weights is None else probability * context.weights
+        return Factors(
+            probability,
+            self._ones if context.weights is None else context.weights,
+            value,
+            self._levers,
+            weighted * value * self._levers,
+        )
 
     @staticmethod
-    def orders(priority: FloatArray, tie_break: IntArray) -> IntArray:
-        """Positions by descending priority, clients_by_offers.
+    def order(priority: FloatArray, tie_break: IntArray) -> IntArray:
+        """Positions by descending priority.
 
         Args:
-            priority: By position, clients_by_offers.
-            tie_break: Of each client a ranking of all positions; equal priorities stand as in it.
+            priority: By position.
+            tie_break: The positions in question; equal priorities stand as in it.
 
         Example:
-            >>> ranked = np.array([[2, 0, 1]])
-            >>> Arbitration.orders(np.array([[0.1, 0.3, 0.1]]), ranked).tolist()
-            [[1, 2, 0]]
+            >>> Arbitration.order(np.array([0.1, 0.3, 0.1, 0.2]), np.array([2, 0, 1])).tolist()
+            [1, 2, 0]
         """
-        firsts = np.arange(len(priority))[:, None] * priority.shape[1]
-        places = (-priority).take(tie_break + firsts).argsort(axis=1, kind="stable")
-        places += firsts
-        orders: IntArray = tie_break.take(places)
-        return orders
+        order: IntArray = tie_break.take((-priority.take(tie_break)).argsort(kind="stable"))
+        return order
 
     def _value(self, margin: float) -> float:
         """V: margin ÷ the catalogue's median, 0 to the cap; 1 where the margin is unknown."""
@@ -295,17 +327,18 @@ class Alignment:
         self.column_of: Mapping[int, int] = dict(zip(known, self._columns.tolist(), strict=True))
 
     def align(self, values: FloatArray) -> FloatArray:
-        """One value per position of the catalogue.
+        """One value per position of the catalogue, shape (…, n_offers).
 
         Args:
-            values: One value per column of the model.
+            values: One value per column of the model, shape (…, n_columns).
         """
-        found = values[self._columns]
+        found = values.take(self._columns, axis=-1)
         if len(self._unknown) == 0:
             return found
-        aligned = np.empty(self._n_offers)
-        aligned[self._positions] = found
-        aligned[self._unknown] = self._weights @ found if len(found) else 0.0
+        aligned = np.empty((*values.shape[:-1], self._n_offers))
+        aligned[..., self._positions] = found
+        # without a known offer these are sums of nothing: zeros
+        aligned[..., self._unknown] = found @ self._weights.T
         return aligned
 
 

@@ -247,7 +247,7 @@ class _Caps:
             member_id: Who asks; empty = nobody known.
             found: Receives the refusals.
         """
-        if not self._is_enough(contacts):
+        if not self._can_reach_one(contacts):
             return
         cells, hours = self._cells(contacts, member_id), np.array(contacts.hours)
         slots = self._slots.take(cells, axis=1)
@@ -261,7 +261,7 @@ class _Caps:
             counts[~is_reached.take(slots)] = 0
             self._refuse_reached(slots, counts, hours, found)
 
-    def _is_enough(self, contacts: Contacts) -> bool:
+    def _can_reach_one(self, contacts: Contacts) -> bool:
         """Whether so much of any type happened that it could reach a cap, whatever it was about and when."""
         missing = self._least.copy()
         for event_type, n in zip(contacts.event_types, contacts.counts, strict=True):

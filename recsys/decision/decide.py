@@ -6,7 +6,7 @@ per placement. Nothing here reads a clock: the moment of the decision is an argu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
@@ -103,15 +103,20 @@ def decide_all(
     Returns:
         For each request one slate per list; an empty slate is a result, not an error.
     """
+    # Stage by stage: what was just run for another client is still in the processor's cache.
     lists = [
         (situation, estimate)
         for situation, estimate in zip(situations, estimates, strict=True)
         for _ in situation.asks
     ]
-    weighed: Iterator[Weighed] = iter(())
-    if lists:
-        of_lists, told = zip(*lists, strict=True)
-        weighed = iter(weigh(_judge_lists(situations, engine), told, of_lists, engine))
+    weighed = iter(
+        [
+            weigh(verdicts, asked, estimate, situation, engine)
+            for (verdicts, asked), (situation, estimate) in zip(
+                _judge_lists(situations, engine), lists, strict=True
+            )
+        ]
+    )
     windows = {now: window_of(now, engine.policy.window_seconds) for now in {each.now for each in situations}}
     return [
         _draw_lists(
@@ -121,25 +126,32 @@ def decide_all(
     ]
 
 
-def _judge_lists(situations: Sequence[Situation], engine: Engine) -> Engaged:
-    """Apply all that refuses an offer before a list is drawn, list by list."""
+def _judge_lists(situations: Sequence[Situation], engine: Engine) -> list[tuple[Verdicts, BoolArray]]:
+    """Apply all that refuses an offer before a list is drawn, list by list.
+
+    Returns:
+        The verdicts of each list, and which conditions of context weights are true of it.
+    """
     # Where nothing depends on the placement, engagement says of all lists what it says of one.
     looks = [
         Look(situation, moment_of(situation, engine, ask.placement_id))
         for situation in situations
         for ask in (situation.asks if engine.is_placement_read else situation.asks[:1])
     ]
+    if not looks:
+        return []
     engaged = engage(looks, engine)
     n_lists = [len(situation.asks) for situation in situations if situation.asks]
     if len(looks) < sum(n_lists):
         rows = np.arange(len(looks)).repeat(n_lists)
         engaged = Engaged(engaged.numbers[rows], engaged.changes[rows], engaged.asked[rows])
-    of_lists = iter(engaged.numbers)
+    judged = list(zip(map(Verdicts, engaged.numbers, engaged.changes), engaged.asked, strict=True))
+    of_lists = iter(judged)
     for situation in situations:
         contact = engine.contact.refusals(situation.state, situation.now, situation.member_id)
         for ask in situation.asks:
-            _apply_contact(next(of_lists), contact, ask.placement_id, engine.book)
-    return engaged
+            _apply_contact(next(of_lists)[0].numbers, contact, ask.placement_id, engine.book)
+    return judged
 
 
 def _draw_lists(

@@ -218,12 +218,16 @@ class Lottery:
         """The member whose clock rings first; the clocks of the others run on."""
         if self._patience is None:
             self._patience = patience_of(self._rules.offer_keys, self._seed)
-        left = self._patience[members]
-        speeds = 1.0 if worths is None else worths[members]
-        times = left / speeds
-        first = int(times.argmin())
-        self._patience[members] = left - speeds * times[first]
-        return int(members[first])
+        left = self._patience.take(members)
+        if worths is None:
+            first = int(left.argmin())
+            self._patience[members] = left - left.item(first)
+        else:
+            speeds = worths.take(members)
+            times = left / speeds
+            first = int(times.argmin())
+            self._patience[members] = left - speeds * times[first]
+        return members.item(first)
 
 
 def _level(slots: OpenList, priorities: FloatArray, rules: ListRules) -> FloatArray:

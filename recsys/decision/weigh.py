@@ -1,11 +1,9 @@
-"""Before a list is drawn: which offers a client may be proposed, and with which priority.
-
-Everything here is done for many clients at once: what arrays do for one costs hardly less than for ten.
-"""
+"""Before a list is drawn: which offers a client may be proposed, and with which priority."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +12,9 @@ from recsys.decision.arbitration import Arbitration, Estimate, Factors
 from recsys.decision.availability import Restrictions
 from recsys.decision.conditions.facts import Moment
 from recsys.decision.constraints import BELOW_LEAST_PRIORITY
-from recsys.decision.engagement import Engaged, Verdicts
+from recsys.decision.engagement import BoolArray, Engaged, Verdicts
 from recsys.decision.engine import Engine
 from recsys.decision.refusals import RefusalStage
-from recsys.decision.rulebook import NO_RULE
 from recsys.decision.situation import Situation, quantities_of
 from recsys.models.base import IntArray
 
@@ -48,45 +45,34 @@ class Weighed(NamedTuple):
 
 
 def weigh(
-    engaged: Engaged, estimates: Sequence[Estimate], situations: Sequence[Situation], engine: Engine
-) -> list[Weighed]:
-    """Give every offer its priority in each list, candidate or not.
+    verdicts: Verdicts, asked: BoolArray, estimate: Estimate, situation: Situation, engine: Engine
+) -> Weighed:
+    """Give every offer its priority in a list, candidate or not.
 
     Args:
-        engaged: The verdicts before the lists are drawn, list by list, ≥1; a weight may refuse more.
-        estimates: What a model says of the client of each.
-        situations: The client of each.
+        verdicts: The verdicts before the list is drawn; a weight may refuse more.
+        asked: Whether each condition of a context weight is true (not: unknown).
+        estimate: What a model says of the client.
+        situation: The client.
         engine: The policy, compiled with the catalogue.
     """
-    numbers, catalogue = engaged.numbers, engine.catalogue
-    factors = engine.arbitration.factors(
-        np.array([estimate.probabilities for estimate in estimates]),
-        engaged.changes,
-        engaged.asked,
-        [quantities_of(situation.read_state, catalogue) for situation in situations],
-    )
+    truth, arbitration = asked.tobytes(), engine.arbitration
+    context = arbitration.context(truth)
+    quantities = None
+    if np.count_nonzero(verdicts.changes):
+        quantities = quantities_of(situation.read_state, engine.catalogue)
+    factors = arbitration.factors(estimate.probabilities, verdicts.changes, context, quantities)
     # A weight of −100 says never, and chance must not say otherwise.
-    if not factors.context.all():
-        never = np.int16(engine.book.number_of(BELOW_LEAST_PRIORITY))
-        np.minimum(numbers, never, out=numbers, where=factors.context == 0.0)
-    is_candidate = numbers == NO_RULE
-    # What is refused comes last, and is cut off there.
-    orders = Arbitration.orders(
-        np.where(is_candidate, factors.priority, -np.inf),
-        np.array([estimate.order for estimate in estimates], dtype=np.int64),
+    if len(context.never):
+        verdicts.refuse(context.never, engine.book.number_of(BELOW_LEAST_PRIORITY))
+    ranked = estimate.order.astype(np.int64)
+    ranked = ranked[verdicts.is_candidate.take(ranked)]
+    return Weighed(
+        verdicts,
+        factors,
+        any(compress(engine.is_weight_personal.tobytes(), truth)),
+        Arbitration.order(factors.priority, ranked),
     )
-    rows = zip(
-        map(Verdicts, numbers, engaged.changes),
-        map(Factors, *factors),
-        (engaged.asked @ engine.is_weight_personal).tolist(),
-        orders,
-        is_candidate.sum(axis=1).tolist(),
-        strict=True,
-    )
-    return [
-        Weighed(verdicts, of_list, is_personal, order[:n_candidates])
-        for verdicts, of_list, is_personal, order, n_candidates in rows
-    ]
 
 
 def engage(looks: Sequence[Look], engine: Engine) -> Engaged:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from recsys.data.state import present
-from recsys.decision.availability import Restrictions
+from recsys.decision.availability import NO_RESTRICTIONS, Restrictions
 from recsys.decision.conditions.facts import Moment
 from recsys.decision.decide import Decision, decide_all
 from recsys.decision.situation import Ask, Situation
@@ -261,7 +261,12 @@ def situation_of(services: Services, sighted: Sighted) -> Situation:
         UnknownPlacementError: A placement does not exist; the text names those that do.
         InvalidRequestError: A list is longer than its placement allows, or asked for twice.
     """
-    query = sighted.query
+    query, restrictions = sighted.query, NO_RESTRICTIONS
+    used_up_caps = services.scoring.used_up_caps(sighted.world)
+    if used_up_caps or query.spending_limit_minor is not None:
+        restrictions = Restrictions(
+            used_up_caps=used_up_caps, spending_limit_minor=query.spending_limit_minor
+        )
     return Situation(
         sighted.state,
         sighted.now,
@@ -271,10 +276,7 @@ def situation_of(services: Services, sighted: Sighted) -> Situation:
         query.language,
         query.member_id,
         query.role,
-        Restrictions(
-            used_up_caps=services.scoring.used_up_caps(sighted.world),
-            spending_limit_minor=query.spending_limit_minor,
-        ),
+        restrictions,
     )
 
 

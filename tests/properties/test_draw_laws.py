@@ -253,13 +253,12 @@ def test_priorities_rise_with_probability_and_weight(
         spec = ArbitrationSpec.model_validate({"context_weights": [rule]})
         of = Arbitration(CompiledCatalogue(case.offers), spec)
         n = len(case.offers)
-        estimated = np.full((1, n), 0.5)
-        estimated[0, 0] = chance
-        nothing = np.zeros((1, n), dtype=np.int64)
-        found = of.factors(estimated, nothing.astype(np.int8), np.array([[True]]), nothing)
-        assert (found.priority[0, 1:] == 0.5).all()
-        assert found.context[0, 0] >= 0
-        return float(found.priority[0, 0])
+        estimated = np.full(n, 0.5)
+        estimated[0] = chance
+        found = of.factors(estimated, np.zeros(n, dtype=np.int8), of.context(bytes([True])))
+        assert (found.priority[1:] == 0.5).all()
+        assert found.context[0] >= 0
+        return float(found.priority[0])
 
     low, high = sorted((low, high))
     assert 0 <= priority(weight, low) <= priority(weight, high)

@@ -43,8 +43,7 @@ def arbitration(**spec: Any) -> Arbitration:
 def of_one(of: Arbitration, estimated: Any, changes: Any, quantities: Any, truth: Any = None) -> Factors:
     """The factors of one client."""
     told = np.zeros(len(of.conditions), dtype=bool) if truth is None else np.array(truth)
-    found = of.factors(*[np.asarray(each)[None] for each in (estimated, changes, told, quantities)])
-    return Factors(*[factor[0] for factor in found])
+    return of.factors(np.asarray(estimated), changes, of.context(told.tobytes()), quantities)
 
 
 def factors(
@@ -210,4 +209,4 @@ def test_each_factor_can_be_switched_off(name: str) -> None:
 
 def test_equal_priorities_stand_in_the_order_of_the_estimate() -> None:
     tie_break = np.array([3, 1, 0, 2], dtype=np.int32)
-    assert Arbitration.orders(np.array([[0.5, 0.5, 0.9, 0.5]]), tie_break[None]).tolist() == [[2, 3, 1, 0]]
+    assert Arbitration.order(np.array([0.5, 0.5, 0.9, 0.5]), tie_break).tolist() == [2, 3, 1, 0]

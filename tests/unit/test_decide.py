@@ -126,6 +126,19 @@ rules:
     assert refused(Stage.GROWTH, ("debt=yes",)) == {**expected, "d": "debtors-not"}
 
 
+def test_an_estimate_that_is_no_number_brings_nothing_refused_into_a_list() -> None:
+    rule = "rules: [{id: no-risk, stage: eligibility, offers: [b], never_if: {field: stage, is: at_risk}}]"
+    engine = engine_of({"engagement.yaml": rule})
+    broken = np.full(len(OFFERS), np.nan)
+    estimate = Estimate(
+        broken, rank(broken, broken), Basis.POPULATION, Target.ADOPTION, is_personalised=False
+    )
+    situation = Situation(client(stage=Stage.AT_RISK), NOW, (Ask("home", 3),))
+    (slate,) = decide(situation, estimate, engine).slates
+    assert sorted(engine.catalogue.offer_ids[slot.position] for slot in slate.slots) == ["a", "c"]
+    assert 1 not in slate.candidates
+
+
 def test_a_weight_of_minus_a_hundred_says_never_even_to_chance() -> None:
     documents = {
         "arbitration.yaml": """
