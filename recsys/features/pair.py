@@ -206,14 +206,16 @@ class PairFamily:
         profiles = [state.profile or _NOBODY for state in states]
         price, to_spend = self._rows.get("price_minor"), self._rows.get("price_to_spend")
         if price is not None or to_spend is not None:
-            prices = np.array([self._offers.prices(each.region, each.size) for each in profiles])
+            of_each = [self._offers.prices(each.region, each.size) for each in profiles]
+            prices = np.array(of_each).reshape(len(states), len(self._offers))
             if price is not None:
                 blocks[:, price] = prices
             if to_spend is not None:
                 spends = np.array([_spend_of(state) for state in states])
                 np.divide(prices, spends[:, None], out=blocks[:, to_spend])
         if (neighbours := self._rows.get("neighbour_share")) is not None:
-            blocks[:, neighbours] = [self._shares_near(state) for state in states]
+            shares = np.array([self._shares_near(state) for state in states])
+            blocks[:, neighbours] = shares.reshape(len(states), len(self._offers))
 
     def _shares_near(self, state: ClientState) -> FloatArray:
         """Share of similar companies that hold each offer: of the narrowest segment that is known."""

@@ -104,7 +104,7 @@ class Als(FittedOffers):
 
     def to_arrays(self) -> Arrays:
         """``factors`` (n_offers, n_factors), λ as ``l2`` (1,), and ``together``; see `held_together`."""
-        _ = self.offers
+        self.check_fitted()
         return {"factors": self._factors, "l2": np.array([self._l2]), "together": self._together}
 
     def restore(self, offers: OfferIndex, arrays: FrozenArrays) -> Self:

@@ -292,6 +292,10 @@ class FittedOffers:
             )
         return self._offers
 
+    def check_fitted(self) -> None:
+        """NotFittedError before fit."""
+        _ = self.offers
+
     def check_batch(self, clients: ClientBatch) -> None:
         """Refuse clients whose columns are not this model's.
 

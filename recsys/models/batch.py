@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import repeat
 from typing import Self
 
@@ -71,7 +72,7 @@ def _no_ages() -> FloatArray:
     return np.zeros(0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClientBatch:
     """Clients as models read them: holdings as a sparse pattern, profiles as traits, and what lies behind.
 
@@ -153,10 +154,15 @@ class ClientBatch:
     def __len__(self) -> int:
         return len(self.traits)
 
-    @property
+    @cached_property
+    def n_held(self) -> IntArray:
+        """Number of holdings of each client, shape (n_clients,)."""
+        return self.indptr[1:] - self.indptr[:-1]
+
+    @cached_property
     def rows(self) -> IntArray:
         """Row of the client of each holding, shape (n_holdings,)."""
-        return np.repeat(np.arange(len(self)), self.indptr[1:] - self.indptr[:-1])
+        return np.arange(len(self)).repeat(self.n_held)
 
     def columns_of(self, client: int) -> IntArray:
         """Columns of the offers that the client (a row of this batch) holds."""
@@ -172,7 +178,7 @@ class ClientBatch:
     def take(self, clients: Sequence[int] | IntArray) -> ClientBatch:
         """Those clients (rows of this batch) in that order."""
         rows = np.asarray(clients, dtype=np.int64)
-        sizes = np.diff(self.indptr)[rows]
+        sizes = self.n_held[rows]
         indptr = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum(sizes, out=indptr[1:])
         places = np.repeat(self.indptr[rows] - indptr[:-1], sizes) + np.arange(indptr[-1])

@@ -102,14 +102,11 @@ class Components:
         A model that reads holdings alone knows nothing of a client without any; there the share of all
         clients that demand the offer stands for its score, which is what is expected of anybody.
         """
-        scores = np.empty((len(self.models), len(clients), clients.n_offers))
-        for model, of_model in zip(self.models, scores, strict=True):
-            of_model[:] = model.score(clients)
-        has_none = clients.indptr[1:] == clients.indptr[:-1]
-        if has_none.any():
+        scores: FloatArray = np.array([model.score(clients) for model in self.models])
+        if not clients.n_held.all():
             for model, of_model in zip(self.models, scores, strict=True):
                 if not model.reads_profiles:
-                    of_model[has_none] = self._shares
+                    of_model[clients.n_held == 0] = self._shares
         np.maximum(scores, 0.0, out=scores)
         scores += self._floors[:, None, None]
         return np.log(scores, out=scores)
@@ -184,12 +181,12 @@ class Blend(FittedOffers):
 
     def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """What the components say, in their order."""
-        _ = self.offers
+        self.check_fitted()
         return self._components.explain(facts, column)
 
     def to_arrays(self) -> Arrays:
         """The components' arrays behind their numbers, ``floors`` and ``shares``."""
-        _ = self.offers
+        self.check_fitted()
         return self._components.to_arrays()
 
     def restore(self, offers: OfferIndex, arrays: FrozenArrays) -> Self:

@@ -208,12 +208,12 @@ class Boosted(FittedOffers):
 
     def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """What the components say, in their order; what trees add is said of nothing."""
-        _ = self.offers
+        self.check_fitted()
         return self._components.explain(facts, column)
 
     def to_arrays(self) -> Arrays:
         """Components behind their numbers, the start, the calibration, and the trees where there are any."""
-        _ = self.offers
+        self.check_fitted()
         learnt = self._learnt
         return {
             **self._components.to_arrays(),

@@ -102,7 +102,7 @@ class Expert(FittedOffers):
 
     def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """The trait with the largest positive weight; nobody was counted for it."""
-        _ = self.offers
+        self.check_fitted()
         weights, rows = self._weights, self._rows_of(facts.traits)
         best = max(rows, key=lambda row: weights.item(row, column), default=None)
         if best is not None and weights.item(best, column) > 0:
@@ -110,7 +110,7 @@ class Expert(FittedOffers):
 
     def to_arrays(self) -> Arrays:
         """``base``, ``weights`` and ``traits``."""
-        _ = self.offers
+        self.check_fitted()
         return {
             "base": self._base,
             "weights": self._weights,

@@ -11,6 +11,8 @@ from recsys.models.base import Evidence, EvidenceKind, FloatArray, IntArray
 from recsys.models.chance import CountArray
 
 _strength_of = itemgetter(0)
+# Offers that are shown are few, and a long catalogue must not fill the memory.
+_MOST_KEPT = 512
 
 
 class Grounds:
@@ -52,7 +54,9 @@ class Grounds:
         """
         strengths = self._kept.get(column)
         if strengths is None:
-            strengths = self._kept[column] = self._strengths_of(column)
+            strengths = self._strengths_of(column)
+            if len(self._kept) < _MOST_KEPT:
+                self._kept[column] = strengths
         found = [(strengths[row], row) for row in rows if row in strengths]
         if len(found) > 1:
             found.sort(key=_strength_of, reverse=True)
@@ -60,7 +64,7 @@ class Grounds:
             yield Evidence(self._kind, self._subjects[row], self._counts.item(row, column))
 
     def _strengths_of(self, column: int) -> Mapping[int, float]:
-        """What helps an offer, by row; offers that are shown are few, and reading arrays for each is slow."""
+        """What helps an offer, by row."""
         strengths = self._strengths[:, column]
         rows = np.flatnonzero((self._counts[:, column] > 0) & (strengths > 0))
         return dict(zip(rows.tolist(), strengths[rows].tolist(), strict=True))

@@ -124,7 +124,7 @@ class HybridMf(FittedOffers):
 
     def to_arrays(self) -> Arrays:
         """``traits``, ``facts`` (of traits, then of offers held), ``vectors``, ``biases``, and the counts."""
-        _ = self.offers
+        self.check_fitted()
         return {
             "traits": np.array(self._traits, dtype=np.str_),
             "facts": self._facts,

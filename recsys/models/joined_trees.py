@@ -15,6 +15,8 @@ _T = TypeVar("_T")
 
 # A table of 2^10 leaves takes 8 kB: more conditions make fewer tables, which then leave the fastest memory.
 _MOST_CONDITIONS = 10
+# Whole numbers are exact in float32 up to here.
+_MOST_PLACES = 1 << 24
 
 
 class Parts(NamedTuple, Generic[_T]):
@@ -44,21 +46,21 @@ _Table = tuple[_Condition, ...]
 
 
 class _Asked(NamedTuple):
-    """The conditions on the features of one part, those where what is unknown goes to the left first.
+    """The conditions on the features of one part, all asked by one comparison.
 
-    A comparison with what is unknown is false. So the others are asked the other way round: whether a value
-    is not above the threshold.
+    A comparison with what is unknown is false. So where what is unknown goes to the right it is asked whether
+    a value is not above the threshold: ``-x ≥ -t``. Elsewhere ``x > t`` is ``x ≥`` the next number above t.
 
     Attributes:
         rows: Row of each condition's feature among those of the part, shape (n_conditions,).
-        thresholds: Shape (n_conditions, 1).
-        n_left: How many are of the first kind.
+        signs: What values are multiplied by, 1 or −1, shape (n_conditions, 1).
+        thresholds: They are then compared with, shape (n_conditions, 1).
         bits: What a condition that holds adds to the place in each table, shape (n_tables, n_conditions).
     """
 
     rows: IntArray
+    signs: FloatArray
     thresholds: FloatArray
-    n_left: int
     bits: NDArray[np.float32]
 
     def places(self, values: FloatArray) -> NDArray[np.float32]:
@@ -67,10 +69,9 @@ class _Asked(NamedTuple):
         Args:
             values: Of the part's features, shape (…, n_features, n_columns); NaN = unknown.
         """
-        asked, n_left = values.take(self.rows, axis=-2), self.n_left
-        holds = np.empty(asked.shape, dtype=np.bool_)
-        np.greater(asked[..., :n_left, :], self.thresholds[:n_left], out=holds[..., :n_left, :])
-        np.less_equal(asked[..., n_left:, :], self.thresholds[n_left:], out=holds[..., n_left:, :])
+        asked = values.take(self.rows, axis=-2)
+        asked *= self.signs
+        holds = asked >= self.thresholds
         # whole numbers this small are exact in any order
         found: NDArray[np.float32] = self.bits @ holds.astype(np.float32)
         return found
@@ -113,6 +114,8 @@ class JoinedTrees:
         read = np.unique(trees.features)
         self.features = Parts(*(read[kinds[read] == kind] for kind in range(len(Parts._fields))))
         self._asked = Parts(*(_asked_of(features.tolist(), tables) for features in self.features))
+        if len(tables) * self._size > _MOST_PLACES:
+            raise ValueError(f"{len(trees)} trees ask too much: fit fewer or smaller ones")
         self._starts = np.arange(len(tables), dtype=np.float32)[:, None] * self._size
         self._of_offers: tuple[FloatArray | None, NDArray[np.float32]] = None, self._starts
 
@@ -169,12 +172,13 @@ def _asked_of(features: Sequence[int], tables: Sequence[_Table]) -> _Asked:
     rows = {feature: row for row, feature in enumerate(features)}
     asked = sorted(
         {each for table in tables for each in table if each.feature in rows},
-        key=lambda each: (each.is_unknown_right, each),
     )
+    is_turned = np.array([each.is_unknown_right for each in asked], dtype=np.bool_).reshape(-1, 1)
+    thresholds = np.array([each.threshold for each in asked]).reshape(-1, 1)
     return _Asked(
         rows=np.array([rows[each.feature] for each in asked], dtype=np.int64),
-        thresholds=np.array([each.threshold for each in asked]).reshape(-1, 1),
-        n_left=sum(not each.is_unknown_right for each in asked),
+        signs=np.where(is_turned, -1.0, 1.0),
+        thresholds=np.where(is_turned, -thresholds, np.nextafter(thresholds, np.inf)),
         bits=np.array(
             [[1 << table.index(each) if each in table else 0 for each in asked] for table in tables],
             dtype=np.float32,

@@ -55,13 +55,11 @@ class _Rates(NamedTuple):
 
     Attributes:
         rates: p of each offer, shape (n_offers,).
-        expected: E of each category, of none first, shape (1 + n_categories,).
-        total: Σ E.
+        per_held: E ÷ (Σ E + 1) of each category, of none first (0), shape (1 + n_categories,).
     """
 
     rates: FloatArray
-    expected: FloatArray
-    total: float
+    per_held: FloatArray
 
 
 class Leaning(FittedOffers):
@@ -116,12 +114,12 @@ class Leaning(FittedOffers):
         if not found:
             return np.zeros((0, len(self.offers)))
         rates = np.array([each.rates for each in found])
-        rates *= self._leanings(clients, np.array([each.expected for each in found]))
+        rates *= self._leanings(clients, np.array([each.per_held for each in found]))
         return rates
 
     def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """Holdings of a category that the client leans to, often held together; then what popularity says."""
-        _ = self.offers
+        self.check_fitted()
         categories = self._categories
         category = categories[column]
         alike = [held for held in facts.held if categories[held] == category] if category else []
@@ -131,7 +129,7 @@ class Leaning(FittedOffers):
 
     def to_arrays(self) -> Arrays:
         """Those of `Popularity`; ``category_of`` (0 = none), ``expected_shares`` and ``together``."""
-        _ = self.offers
+        self.check_fitted()
         return {
             **self._popularity.to_arrays(),
             "category_of": self._category_of,
@@ -160,40 +158,32 @@ class Leaning(FittedOffers):
         if kept is None:
             rates = self._popularity.rates_in(segment)
             expected = rates @ self._shares_by_category
-            kept = _Rates(rates, expected, float(expected.sum()))
+            kept = _Rates(rates, expected / (expected.sum() + _PSEUDO_HOLDINGS))
             if len(self._kept_rates) < _MOST_SEGMENTS:
                 self._kept_rates[segment] = kept
         return kept
 
-    def _leanings(self, clients: ClientBatch, expected: FloatArray) -> FloatArray:
-        """The factor of every rate, shape (n_clients, n_offers)."""
-        n_clients, n_categories = len(clients), self._shares_by_category.shape[1]
-        rows = np.repeat(np.arange(n_clients), np.diff(clients.indptr))
-        places = rows * n_categories + self._category_of[clients.columns]
-        held = np.bincount(places, minlength=n_clients * n_categories).reshape(n_clients, n_categories)
-        found: FloatArray = self._factors(held, expected)[:, self._category_of]
-        return found
-
-    def _factors(self, held: IntArray, expected: FloatArray) -> FloatArray:
-        """How much more of each category than expected is held, shape (…, 1 + n_categories).
+    def _leanings(self, clients: ClientBatch, per_held: FloatArray) -> FloatArray:
+        """The factor of every rate, shape (n_clients, n_offers).
 
         Args:
-            held: Number of holdings of each category, of none first, shape (…, 1 + n_categories).
-            expected: E of each category among companies alike, of none 0, shape (…, 1 + n_categories).
+            clients: The clients.
+            per_held: See `_Rates`, clients_by_categories.
         """
-        n_held = held[..., 1:].sum(axis=-1, keepdims=True) + _PSEUDO_HOLDINGS
-        expected = expected * (n_held / (expected.sum(axis=-1, keepdims=True) + _PSEUDO_HOLDINGS))
+        places = clients.rows * per_held.shape[1] + self._category_of[clients.columns]
+        held = np.bincount(places, minlength=per_held.size).reshape(per_held.shape)
+        # where there is no category nothing is held nor expected, which makes a factor of 1
+        held[:, 0] = 0
+        n_held = held.sum(axis=1, keepdims=True) + _PSEUDO_HOLDINGS
         pseudo = self.params.pseudo_held
-        factors: FloatArray = (held + pseudo) / (expected + pseudo)
-        factors[..., 0] = 1.0
-        return factors
+        factors: FloatArray = (held + pseudo) / (per_held * n_held + pseudo)
+        return factors.take(self._category_of, axis=1)
 
     def _leans_to(self, facts: ClientFacts, category: int, n_held: int) -> bool:
         """Whether a client holds more of a category than is expected of it."""
         of_alike = self._rates_in(self._popularity.segment_of(facts.traits))
         n_in_all = sum([self._categories[held] > 0 for held in facts.held]) + _PSEUDO_HOLDINGS
-        expected = of_alike.expected.item(category) * n_in_all / (of_alike.total + _PSEUDO_HOLDINGS)
-        return n_held > expected
+        return n_held > of_alike.per_held.item(category) * n_in_all
 
     def _keep(self, category_of: IntArray, shares: FloatArray) -> None:
         """Keep the number of each offer's category, 0 = none, and what its rates are multiplied by."""

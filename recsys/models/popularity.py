@@ -113,7 +113,7 @@ class Popularity(FittedOffers):
 
     def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """The trait with the largest lift of those clearly above chance, then whether all demand it."""
-        _ = self.offers
+        self.check_fitted()
         yield from self._grounds.strongest(self.segment_of(facts.traits), column, 1)
         if column in self.popular:
             yield self.popular[column]
@@ -124,7 +124,7 @@ class Popularity(FittedOffers):
 
     def to_arrays(self) -> Arrays:
         """``n_holders``, ``shares``, ``lifts``, ``traits`` and ``n_with_trait``, 0 where it says nothing."""
-        _ = self.offers
+        self.check_fitted()
         return {
             "n_holders": self._n_holders,
             "shares": self._shares,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import ClassVar, Self
 
 import numpy as np
@@ -82,8 +84,8 @@ class Profile(FittedOffers):
 
     def __init__(self, params: ProfileParams | None = None) -> None:
         self.params = params or ProfileParams()
-        self._keep((), np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0), dtype=np.int64))
         self._scale, self._slopes = np.zeros((2, N_FIGURES)), np.zeros((3 * N_FIGURES, 0))
+        self._keep((), np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0), dtype=np.int64))
 
     def fit(self, training: TrainingSet, rng: np.random.Generator) -> Self:  # noqa: ARG002 (nothing is drawn)
         """Weigh the facts; returns self."""
@@ -103,7 +105,8 @@ class Profile(FittedOffers):
         bases = np.log(np.maximum(rates_among(totals, is_possible.sum(axis=0)), _LEAST_RATE))
         step = max(1, -(-len(clients) // self.params.max_clients))
         self._scale = _scale_of(clients.figures)
-        figures = sparse.csr_array(self._terms(clients.figures))
+        terms = [_terms(figures, self._scale.T.tolist()) for figures in clients.figures.tolist()]
+        figures = sparse.csr_array(np.array(terms).reshape(-1, 3 * N_FIGURES))
         design = sparse.csr_array(sparse.hstack([clients_by_facts, figures]))
         weights = self._weigh(design[::step], connected[::step], bases, is_possible[::step])
         weights, self._slopes = weights[: len(facts)].copy(), weights[len(facts) :].copy()
@@ -115,23 +118,30 @@ class Profile(FittedOffers):
         """Rates, >0, shape (n_clients, n_offers)."""
         self.check_batch(clients)
         scores = np.empty((len(clients), len(self._bases)))
-        for client, traits in enumerate(clients.traits):
-            rows = [self._rows[trait] for trait in traits if trait in self._rows]
-            np.add.reduce(self._weights[rows], axis=0, out=scores[client])
-        scores += self._bases
-        scores += self._terms(clients.figures) @ self._slopes
+        rows: list[int] = []
+        values: list[float] = []
+        bounds = [0]
+        for traits, figures in zip(clients.traits, clients.figures.tolist(), strict=True):
+            rows += [self._rows[trait] for trait in traits if trait in self._rows]
+            rows += self._common_lines
+            values += [1.0] * (len(rows) - len(values) - 3 * N_FIGURES)
+            values += _terms(figures, self._scales)
+            bounds.append(len(rows))
+        lines, factors = np.array(rows, dtype=np.int64), np.array(values)
+        for of_client, (first, last) in zip(scores, pairwise(bounds), strict=True):
+            np.matmul(factors[first:last], self._lines.take(lines[first:last], axis=0), out=of_client)
         np.exp(np.minimum(scores, _MOST, out=scores), out=scores)
         return scores
 
     def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """The heaviest fact, above 0, among whose clients the offer is clearly common."""
-        _ = self.offers
+        self.check_fitted()
         rows = [self._rows[trait] for trait in facts.traits if trait in self._rows]
         return self._grounds.strongest(rows, column, 1)
 
     def to_arrays(self) -> Arrays:
         """``facts``, ``bases``, ``weights``, ``n_with_fact`` (0 = silent); ``scale``, ``slopes``."""
-        _ = self.offers
+        self.check_fitted()
         return {
             "facts": np.array(self._facts, dtype=np.str_) if self._facts else np.zeros(0, dtype="<U1"),
             "bases": self._bases,
@@ -155,15 +165,6 @@ class Profile(FittedOffers):
         )
         self._offers = offers
         return self
-
-    def _terms(self, figures: FloatArray) -> FloatArray:
-        """z, z² and whether it is unknown of every figure, shape (n_clients, 3 n_figures)."""
-        mean, spread = self._scale
-        z = (figures - mean) / np.where(spread > 0, spread, 1.0)
-        z = np.minimum(np.maximum(z, -_FARTHEST), _FARTHEST)
-        is_unknown = np.isnan(z)
-        z[is_unknown] = 0.0
-        return np.concatenate([z, z * z - 1.0, is_unknown], axis=1)
 
     def _connected(self, training: TrainingSet) -> sparse.csr_array:
         """First connections, each with its weight, clients_by_offers; what is held where none is known."""
@@ -218,9 +219,33 @@ class Profile(FittedOffers):
     def _keep(
         self, facts: tuple[str, ...], bases: FloatArray, weights: FloatArray, n_with_fact: IntArray
     ) -> None:
+        # one array, from which scoring takes the lines of a client's facts and those that count for everybody
+        self._lines = np.concatenate([weights, bases[None], self._slopes])
+        self._common_lines = list(range(len(facts), len(self._lines)))
+        self._scales = self._scale.T.tolist()
+        weights = self._lines[: len(facts)]
         self._facts, self._bases, self._weights, self._n_with_fact = facts, bases, weights, n_with_fact
         self._rows = {fact: row for row, fact in enumerate(facts)}
         self._grounds = Grounds(EvidenceKind.TRAIT, facts, weights, n_with_fact)
+
+
+def _terms(figures: Sequence[float], scales: Sequence[Sequence[float]]) -> list[float]:
+    """Every figure as z, then z² − 1 of each, then whether each is unknown.
+
+    Args:
+        figures: A client's.
+        scales: Mean and spread of each figure.
+
+    Example:
+        >>> _terms([3.0, math.nan], [[1.0, 4.0], [0.0, 1.0]])
+        [0.5, 0.0, -0.75, -1.0, 0.0, 1.0]
+    """
+    is_unknown = [math.isnan(figure) for figure in figures]
+    z = [
+        0.0 if unknown else min(max((figure - mean) / (spread if spread > 0 else 1.0), -_FARTHEST), _FARTHEST)
+        for figure, unknown, (mean, spread) in zip(figures, is_unknown, scales, strict=True)
+    ]
+    return [*z, *[each * each - 1.0 for each in z], *map(float, is_unknown)]
 
 
 def _scale_of(figures: FloatArray) -> FloatArray:

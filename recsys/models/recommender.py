@@ -15,7 +15,6 @@ from recsys.models.base import (
     Evidence,
     EvidenceKind,
     FloatArray,
-    IntArray,
     OfferIndex,
     Scorer,
 )
@@ -166,17 +165,17 @@ def score_clients(main: Scorer, fallback: Popularity, clients: ClientBatch) -> F
     return scores
 
 
-def _shares(main: Scorer, fallback: Popularity, bases: Sequence[Basis]) -> list[tuple[Scorer, IntArray]]:
+def _shares(main: Scorer, fallback: Popularity, bases: Sequence[Basis]) -> list[tuple[Scorer, list[int]]]:
     """Which of the two scores which clients (rows of the batch), where it scores any."""
-    by_main = np.array([main.reads_profiles or basis is Basis.HOLDINGS for basis in bases], dtype=bool)
-    shares: list[tuple[Scorer, IntArray]] = [
-        (main, np.flatnonzero(by_main)),
-        (fallback, np.flatnonzero(~by_main)),
+    by_main = [main.reads_profiles or basis is Basis.HOLDINGS for basis in bases]
+    shares: list[tuple[Scorer, list[int]]] = [
+        (main, [row for row, is_by_main in enumerate(by_main) if is_by_main]),
+        (fallback, [row for row, is_by_main in enumerate(by_main) if not is_by_main]),
     ]
-    return [(scorer, rows) for scorer, rows in shares if len(rows)]
+    return [(scorer, rows) for scorer, rows in shares if rows]
 
 
-def _rows_of(clients: ClientBatch, rows: IntArray) -> ClientBatch:
+def _rows_of(clients: ClientBatch, rows: list[int]) -> ClientBatch:
     return clients if len(rows) == len(clients) else clients.take(rows)
 
 

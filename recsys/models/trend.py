@@ -100,7 +100,7 @@ class Trend(FittedOffers):
 
         Nothing is said where the client's segment does not adopt it faster than the whole does.
         """
-        _ = self.offers
+        self.check_fitted()
         if self._rates.item(self._segment_of(facts.traits), column) < self._rates.item(0, column):
             return
         for trait in reversed(self._chain(facts.traits)):
@@ -111,7 +111,7 @@ class Trend(FittedOffers):
 
     def to_arrays(self) -> Arrays:
         """``segments`` (the whole first) and ``rates``; ``traits`` and ``n_with_trait``, 0 = says nothing."""
-        _ = self.offers
+        self.check_fitted()
         return {
             "segments": np.array(self._segments, dtype=np.str_),
             "rates": self._rates,

@@ -41,12 +41,13 @@ class Scored:
     Attributes:
         estimate: By position of the catalogue.
         facts: Of what the models read; of nobody where there are none.
-        told: What was asked of its evidence so far, by position; the same is asked again and again.
+        told: By position what was asked of its evidence so far, for the same is asked again and again, and
+            whether there is no more.
     """
 
     estimate: Estimate
     facts: ClientFacts = _NOBODY
-    told: dict[int, tuple[Evidence, ...]] = field(default_factory=dict)
+    told: dict[int, tuple[tuple[Evidence, ...], bool]] = field(default_factory=dict)
 
 
 class BundleScorer:
@@ -82,19 +83,24 @@ class BundleScorer:
         moment = scoring_moment(now)
         batch = ClientBatch.from_states(states, self._recommender.offers, moment, self.features)
         prediction = self._recommender.predict(batch)
-        found = []
-        for row, (basis, facts) in enumerate(zip(prediction.bases, ClientFacts.of_all(batch), strict=True)):
-            probabilities = self._alignment.align(prediction.probabilities[row])
-            estimate = Estimate(
-                probabilities=probabilities,
-                order=rank(probabilities, self._alignment.align(prediction.scores[row])),
-                basis=basis,
-                target=self._recommender.target,
-                is_personalised=basis is not Basis.POPULATION,
-                is_unknown=self._alignment.is_unknown,
+        align = self._alignment.align
+        probabilities = align(prediction.probabilities)
+        orders = rank(probabilities, align(prediction.scores))
+        of_clients = zip(probabilities, orders, prediction.bases, ClientFacts.of_all(batch), strict=True)
+        return [
+            Scored(
+                Estimate(
+                    probabilities=of_client.copy(),
+                    order=order.copy(),
+                    basis=basis,
+                    target=self._recommender.target,
+                    is_personalised=basis is not Basis.POPULATION,
+                    is_unknown=self._alignment.is_unknown,
+                ),
+                facts,
             )
-            found.append(Scored(estimate, facts))
-        return found
+            for of_client, order, basis, facts in of_clients
+        ]
 
     def mark(self, state: ClientState, now: datetime) -> int:
         """What tells apart states that the models may score differently.
@@ -111,17 +117,19 @@ class BundleScorer:
 
         Where the models fail at it nothing more is said: an offer without evidence is better than no list.
         """
-        told = scored.told.get(position, ())
+        told, is_all = scored.told.get(position, ((), False))
         yield from told
         column = self._alignment.column_of.get(position)
-        if column is None:
+        if is_all or column is None:
             return
         try:
             for one in islice(self._recommender.explain(scored.facts, column), len(told), None):
-                told = scored.told[position] = (*told, one)
+                told = (*told, one)
+                scored.told[position] = told, False
                 yield one
         except Exception as error:  # noqa: BLE001 -- whatever a model does, the client gets a list
             log("explaining_failed", level=logging.ERROR, error=error, bundle=self.version)
+        scored.told[position] = told, True
 
 
 class ScoreCache:

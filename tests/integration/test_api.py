@@ -1066,6 +1066,19 @@ def test_what_was_told_once_is_told_again_and_nothing_is_left_out(portal: Portal
     assert n_told > 0
 
 
+def test_what_was_told_to_its_end_asks_no_model_again(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = portal.app.state.services.scoring.world
+    scorer, [state] = world.ranking.scorer, portal.app.state.services.store.client_states_of(["c-2"])
+    scored = scorer.score(state, NOW)
+    positions = range(len(world.catalogue))
+    told = [list(scorer.explain(scored, position)) for position in positions]
+    assert [] in told, "what has nothing to say is kept too"
+    monkeypatch.delattr(Recommender, "explain")
+    assert [list(scorer.explain(scored, position)) for position in positions] == told
+
+
 class FailingStore(MemoryStore):
     """Its database is gone once `is_gone` is set."""
 

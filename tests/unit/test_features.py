@@ -275,6 +275,11 @@ def test_clients_together_have_the_numbers_of_each_alone(state: ClientState) -> 
         alone = builder.rows(each, now)
         assert together.client[number].tobytes() == alone.client.tobytes()
         assert together.pairs[number].T.tobytes() == alone.pairs[:, n_own:].tobytes()
+    nobody = builder.blocks((), ())
+    assert (nobody.client.shape, nobody.pairs.shape) == (
+        (0, *together.client.shape[1:]),
+        (0, *together.pairs.shape[1:]),
+    )
 
 
 def test_a_narrowed_builder_writes_the_same_columns(state: ClientState) -> None:

@@ -35,6 +35,7 @@ _N_FUTURES = 3
 _CLIENTS_PER_CHUNK = 2000
 _NEWTON_STEPS = 50
 _TINY = 1e-12
+_LEAST_SPREAD = 1e-6
 _Z = 1.96
 
 Mask = NDArray[np.bool_]
@@ -207,7 +208,7 @@ def calibration_line(estimates: FloatArray, chances: FloatArray) -> Line:
     which is what endless draws would give.
 
     Args:
-        estimates: Probabilities, each in (0, 1), shape (n_pairs,).
+        estimates: Probabilities, each in (0, 1), not all the same, shape (n_pairs,).
         chances: True probabilities, 0–1, same shape.
 
     Source:
@@ -310,7 +311,8 @@ def _slopes_by_group(
     for group in sorted(set(groups.tolist())):
         is_in = truth.is_open & (groups == group)[None, :]
         expected = float(chances[is_in].sum())
-        if expected >= LEAST_POSITIVES:
+        # a line through one point has any slope
+        if expected >= LEAST_POSITIVES and np.ptp(logit(estimates[is_in])) > _LEAST_SPREAD:
             line = calibration_line(estimates[is_in], chances[is_in])
             found[group] = {
                 "slope": line.slope,
