@@ -16,10 +16,9 @@ import numpy as np
 from recsys.decision.arbitration import Estimate, Factors
 from recsys.decision.constraints import BoolArray, KeptOut
 from recsys.decision.contact import ContactRefusal, ContactRefusals
-from recsys.decision.engagement import Engaged, NumberArray, Verdicts
+from recsys.decision.engagement import Engaged, Verdicts
 from recsys.decision.engine import Engine
 from recsys.decision.exploration import Roll, Window, draw_list, seed_of, window_of
-from recsys.decision.proposals import CHANGES
 from recsys.decision.refusals import Refusal
 from recsys.decision.rulebook import RuleBook
 from recsys.decision.situation import Situation, moment_of
@@ -150,7 +149,7 @@ def _judge_lists(situations: Sequence[Situation], engine: Engine) -> list[tuple[
     for situation in situations:
         contact = engine.contact.refusals(situation.state, situation.now, situation.member_id)
         for ask in situation.asks:
-            _apply_contact(next(of_lists)[0].numbers, contact, ask.placement_id, engine.book)
+            _apply_contact(next(of_lists)[0], contact, ask.placement_id, engine.book)
     return judged
 
 
@@ -203,37 +202,34 @@ def judge(situation: Situation, engine: Engine, placement_id: str | None) -> Ver
     """
     verdicts = engage([Look(situation, moment_of(situation, engine, placement_id))], engine)[0]
     contact = engine.contact.refusals(situation.state, situation.now, situation.member_id)
-    _apply_contact(verdicts.numbers, contact, placement_id, engine.book)
+    _apply_contact(verdicts, contact, placement_id, engine.book)
     return verdicts
 
 
 def _apply_contact(
-    numbers: NumberArray, contact: ContactRefusals, placement_id: str | None, book: RuleBook
+    verdicts: Verdicts, contact: ContactRefusals, placement_id: str | None, book: RuleBook
 ) -> None:
     if contact.everywhere:
-        _refuse(numbers, contact.everywhere, book)
+        _refuse(verdicts, contact.everywhere, book)
     if contact.by_placement and placement_id is not None:
-        _refuse(numbers, contact.by_placement.get(placement_id, ()), book)
+        _refuse(verdicts, contact.by_placement.get(placement_id, ()), book)
 
 
-def _refuse(numbers: NumberArray, refusals: Iterable[ContactRefusal | KeptOut], book: RuleBook) -> None:
-    cells = numbers.data
+def _refuse(verdicts: Verdicts, refusals: Iterable[ContactRefusal | KeptOut], book: RuleBook) -> None:
     for refusal in refusals:
-        number = book.number_of(refusal.rule_id)
-        for position in refusal.positions.tolist():
-            cells[position] = min(cells[position], number)
+        verdicts.refuse(refusal.positions.tolist(), book.number_of(refusal.rule_id))
 
 
 def _draw(
     engine: Engine, weighed: Weighed, placement_id: str, roll: Roll, is_shown: BoolArray | None
 ) -> Slate:
-    (numbers, changes), rules = weighed.verdicts, engine.list_rules[placement_id]
+    verdicts, rules = weighed.verdicts, engine.list_rules[placement_id]
     candidates, kept_out = rules.narrow(weighed.candidates, is_shown)
     drawn = draw_list(candidates, weighed.factors.priority, rules, roll)
     if kept_out or drawn.kept_out:
-        _refuse(numbers, (*kept_out, *drawn.kept_out), engine.book)
+        _refuse(verdicts, (*kept_out, *drawn.kept_out), engine.book)
     slots = [
-        Slot(rank, position, CHANGES[changes.item(position)], probability)
+        Slot(rank, position, verdicts.change_of(position), probability)
         for rank, (_, position, probability) in enumerate(drawn.draws, start=1)
     ]
     return Slate(
@@ -243,7 +239,7 @@ def _draw(
         candidates,
         weighed.factors,
         weighed.is_personal,
-        weighed.verdicts,
+        verdicts,
     )
 
 

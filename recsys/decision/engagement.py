@@ -7,7 +7,7 @@ conditions, the relations of the catalogue by the client's holdings, the rest wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -47,9 +47,11 @@ class Verdicts(NamedTuple):
     numbers: NumberArray
     changes: ChangeArray
 
-    def refuse(self, positions: NDArray[np.intp] | Sequence[int], number: int) -> None:
+    def refuse(self, positions: Iterable[int], number: int) -> None:
         """Refuse offers by a rule, except where a rule with a smaller number did."""
-        self.numbers[positions] = np.minimum(self.numbers[positions], np.int16(number))
+        cells = self.numbers.data
+        for position in positions:
+            cells[position] = min(cells[position], number)
 
     @property
     def is_candidate(self) -> BoolArray:

@@ -58,8 +58,7 @@ class BundleScorer:
         version: Its version.
         features: Builds what models read of a client.
         reference: How features and scores were distributed at the fit; None = nobody counted.
-        nobody: A client of whom nothing is known.
-        population: Its scores, at the bundle's as_of.
+        population: Scores of a client of whom nothing is known, at the bundle's as_of.
     """
 
     def __init__(self, bundle: Bundle, catalogue: CompiledCatalogue) -> None:
@@ -71,8 +70,7 @@ class BundleScorer:
         self._is_timed = main.reads_past or main.reads_profiles
         self._alignment = Alignment(catalogue, self._recommender.offers)
         self.reference = None if bundle.population is None else bundle.population.reference
-        self.nobody = ClientState(ClientId(""))
-        self.population = self.score(self.nobody, bundle.manifest.as_of)
+        self.population = self.score(ClientState(ClientId("")), bundle.manifest.as_of)
 
     def score(self, state: ClientState, now: datetime) -> Scored:
         """Score one client for every offer of the catalogue."""
