@@ -125,7 +125,7 @@ def decide_all(
     ]
 
 
-def _judge_lists(situations: Sequence[Situation], engine: Engine) -> list[tuple[Verdicts, BoolArray]]:
+def _judge_lists(situations: Sequence[Situation], engine: Engine) -> list[tuple[Verdicts, bytes]]:
     """Apply all that refuses an offer before a list is drawn, list by list.
 
     Returns:
@@ -143,7 +143,8 @@ def _judge_lists(situations: Sequence[Situation], engine: Engine) -> list[tuple[
     n_lists = [len(situation.asks) for situation in situations if situation.asks]
     if len(looks) < sum(n_lists):
         rows = np.arange(len(looks)).repeat(n_lists)
-        engaged = Engaged(engaged.numbers[rows], engaged.changes[rows], engaged.asked[rows])
+        asked = [engaged.asked[row] for row in rows.tolist()]
+        engaged = Engaged(engaged.numbers[rows], engaged.changes[rows], asked)
     judged = list(zip(map(Verdicts, engaged.numbers, engaged.changes), engaged.asked, strict=True))
     of_lists = iter(judged)
     for situation in situations:

@@ -71,12 +71,12 @@ class Engaged:
     Attributes:
         numbers: As in `Verdicts`, clients_by_offers.
         changes: As in `Verdicts`, clients_by_offers.
-        asked: Whether each of the further conditions is true (not: unknown), clients_by_conditions.
+        asked: By client, of each of the further conditions whether it is true (not: unknown): a byte, 1 or 0.
     """
 
     numbers: NumberArray
     changes: ChangeArray
-    asked: BoolArray
+    asked: list[bytes]
 
     def __getitem__(self, client: int) -> Verdicts:
         return Verdicts(self.numbers[client], self.changes[client])
@@ -119,7 +119,6 @@ class Engagement:
         self._n_asked_for = len(tests) + len(self._proposals.conditions)
         further = [Question(condition) for condition in (*self._proposals.conditions, *asked)]
         questions = [*tests, *further]
-        self._n_questions = len(questions)
         self._questions = QuestionSet(questions, spec.segments, catalogue, thresholds)
         # what no rule asks refuses nothing
         self._table = RuleTable(rows, len(questions), len(catalogue))
@@ -177,9 +176,7 @@ class Engagement:
                     self._table.first_for(told, position, change, lifted),
                     self._relations.refused_otherwise(names, position),
                 )
-        every, n_asked = b"".join(answers), self._n_questions - self._n_asked_for
-        asked = np.ndarray((len(states), n_asked), bool, every, self._n_asked_for, (self._n_questions, 1))
-        return Engaged(numbers, changes, asked)
+        return Engaged(numbers, changes, [told[self._n_asked_for :] for told in answers])
 
     def _engage_all(self, states: Sequence[ClientState], moment: Moment) -> Engaged:
         """The same for all clients at once; nothing is lifted."""
@@ -201,7 +198,8 @@ class Engagement:
             ]
             changes.reshape(-1)[places] = proposed
             numbers.reshape(-1)[places] = np.minimum.reduce(refused)
-        return Engaged(numbers, changes, answers[:, self._n_asked_for :])
+        asked = [told.tobytes() for told in answers[:, self._n_asked_for :]]
+        return Engaged(numbers, changes, asked)
 
     def _first_of_others(self, told: bytes, lifted: AbstractSet[int]) -> NumberArray:
         """The first rule that refuses each offer if it would be new, but for some rules."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from types import MappingProxyType
 
-import numpy as np
-
 from recsys.decision.arbitration import Arbitration
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.constraints import ListRules
@@ -40,9 +38,7 @@ class Engine:
         weights = self.arbitration.conditions
         self.engagement = Engagement(catalogue, policy.engagement, self.book, weights)
         segments = policy.engagement.segments
-        self.is_weight_personal = np.array(
-            [reads_client(condition, segments) for condition in weights], dtype=bool
-        )
+        self.is_weight_personal = tuple([reads_client(condition, segments) for condition in weights])
         self.placements: Mapping[str, Placement] = MappingProxyType(
             {placement.placement_id: placement for placement in policy.placements or ONLY_PLACEMENT}
         )

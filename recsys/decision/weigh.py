@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import compress
+from operator import and_
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from recsys.decision.arbitration import Arbitration, Estimate, Factors
 from recsys.decision.availability import Restrictions
 from recsys.decision.conditions.facts import Moment
 from recsys.decision.constraints import BELOW_LEAST_PRIORITY
-from recsys.decision.engagement import BoolArray, Engaged, Verdicts
+from recsys.decision.engagement import Engaged, Verdicts
 from recsys.decision.engine import Engine
 from recsys.decision.refusals import RefusalStage
 from recsys.decision.situation import Situation, quantities_of
@@ -45,19 +46,19 @@ class Weighed(NamedTuple):
 
 
 def weigh(
-    verdicts: Verdicts, asked: BoolArray, estimate: Estimate, situation: Situation, engine: Engine
+    verdicts: Verdicts, asked: bytes, estimate: Estimate, situation: Situation, engine: Engine
 ) -> Weighed:
     """Give every offer its priority in a list, candidate or not.
 
     Args:
         verdicts: The verdicts before the list is drawn; a weight may refuse more.
-        asked: Whether each condition of a context weight is true (not: unknown).
+        asked: For each condition of a context weight whether it is true (not: unknown): 1 or 0.
         estimate: What a model says of the client.
         situation: The client.
         engine: The policy, compiled with the catalogue.
     """
-    truth, arbitration = asked.tobytes(), engine.arbitration
-    context = arbitration.context(truth)
+    arbitration = engine.arbitration
+    context = arbitration.context(asked)
     quantities = None
     if np.count_nonzero(verdicts.changes):
         quantities = quantities_of(situation.read_state, engine.catalogue)
@@ -70,7 +71,7 @@ def weigh(
     return Weighed(
         verdicts,
         factors,
-        any(compress(engine.is_weight_personal.tobytes(), truth)),
+        any(compress(engine.is_weight_personal, asked)),
         Arbitration.order(factors.priority, ranked),
     )
 
@@ -91,11 +92,12 @@ def engage(looks: Sequence[Look], engine: Engine) -> Engaged:
     else:
         parts = [_engage_alike([looks[place] for place in places], engine) for places in alike.values()]
         places = np.argsort(np.concatenate([np.array(places) for places in alike.values()]))
-        numbers, changes, asked = (
-            np.concatenate(found)[places]
-            for found in zip(*[(part.numbers, part.changes, part.asked) for part in parts], strict=True)
+        asked = [told for part in parts for told in part.asked]
+        engaged = Engaged(
+            np.concatenate([part.numbers for part in parts])[places],
+            np.concatenate([part.changes for part in parts])[places],
+            [asked[place] for place in places.tolist()],
         )
-        engaged = Engaged(numbers, changes, asked)
     for place, (situation, _) in enumerate(looks):
         if situation.excluded:
             positions = engine.catalogue.positions
@@ -118,5 +120,6 @@ def _engage_alike(looks: Sequence[Look], engine: Engine) -> Engaged:
     is_hard = full.numbers < engine.book.end_of(RefusalStage.ELIGIBILITY)
     np.minimum(engaged.numbers, full.numbers, out=engaged.numbers, where=is_hard)
     # What is connected says what cannot be had, and must not say what comes first.
-    engaged.asked = engaged.asked & ~engine.is_weight_personal
+    allowed = [not is_personal for is_personal in engine.is_weight_personal]
+    engaged.asked = [bytes(map(and_, told, allowed)) for told in engaged.asked]
     return engaged

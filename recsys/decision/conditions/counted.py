@@ -157,18 +157,27 @@ class EventReader:
 
     def read(self, state: ClientState, _now: datetime, today: Today) -> Bits:
         """What a client's events tell."""
-        activity = state.history.activity
-        if self._others:
-            places: Iterable[int] = range(len(activity.offer_ids))
-        else:
-            places = compress(count(), map(self._facts_of.__contains__, activity.offer_ids))
+        activity, hour = state.history.activity, today.hour
+        offer_ids, types = activity.offer_ids, activity.event_types
+        facts_of, others, n_counts = self._facts_of, self._others, self._counts.n
+        places: Iterable[int] = range(len(offer_ids))
+        if not others:
+            places = compress(count(), map(facts_of.__contains__, offer_ids))
         found: dict[int, int] = {}
         for place in places:
             # what is asked of every offer is among the facts of each that the catalogue has
-            facts_of = self._facts_of.get(activity.offer_ids[place], self._others)
-            facts = facts_of.get(activity.event_types[place])
-            if facts is not None:
-                self._add(found, facts, today.hour - activity.hours[place], activity.counts[place])
+            facts = facts_of.get(offer_ids[place], others).get(types[place])
+            if facts is None:
+                continue
+            age = hour - activity.hours[place]
+            for fact, n_hours in facts:
+                if age >= n_hours:
+                    continue
+                if fact < n_counts:
+                    found[fact] = found.get(fact, 0) + activity.counts[place]
+                else:
+                    days = max(age // _HOURS_A_DAY, 0)
+                    found[fact] = min(found.get(fact, days), days)
         return self._counts.read(found)
 
     def read_all(self, states: Sequence[ClientState], _now: datetime, today: Today, found: Rows) -> None:
@@ -197,16 +206,6 @@ class EventReader:
         values = np.where(facts < self._counts.n, counts[of], np.maximum(ages // _HOURS_A_DAY, 0))
         is_within = ages < n_hours
         self._counts.add_all(found, owners[of[is_within]], facts[is_within], values[is_within])
-
-    def _add(self, found: dict[int, int], facts: Sequence[tuple[int, int]], age: int, n: int) -> None:
-        """Note that something happened so many times and hours ago."""
-        for fact, n_hours in facts:
-            if age < n_hours:
-                if fact < self._counts.n:
-                    found[fact] = found.get(fact, 0) + n
-                else:
-                    days = max(age // _HOURS_A_DAY, 0)
-                    found[fact] = min(found.get(fact, days), days)
 
 
 def _members(scope: OfferScope, catalogue: CompiledCatalogue) -> list[str]:
