@@ -65,6 +65,19 @@ class Stand:
         lines = self.server.told("world_changed")[n_lines:]
         return {line["pid"]: line for line in lines if line["bundle"] == version}
 
+    def try_in_shadow(self, version: str) -> None:
+        """Let both workers score with a version beside the live one, and wait until they did."""
+        before = len(self.server.told("world_changed"))
+        status, said = self.order(f"/{version}/promote", to="shadow")
+        assert status == 200, said
+
+        def trying() -> set[int]:
+            lines = self.server.told("world_changed")[before:]
+            return {line["pid"] for line in lines if line["shadow"] == version}
+
+        self.load.wait_until(lambda: len(trying()) == N_WORKERS, f"both workers to try {version}")
+        self.load.wait_for(N_ANSWERS // 2)
+
     def follow(self, url: str, **body: Any) -> str:
         """Say something that makes another bundle live, and wait until both workers have it in use."""
         before = len(self.server.told("world_changed"))
@@ -134,9 +147,7 @@ def swap_often(stand: Stand, n_swaps: int) -> None:
     live = stand.lives[-1]
     for number in range(n_swaps):
         wanted = next(each for each in versions[number % len(versions) :] + versions if each != live)
-        status, said = stand.order(f"/{wanted}/promote", to="shadow")
-        assert status == 200, said
-        stand.load.wait_for(N_ANSWERS // 2)
+        stand.try_in_shadow(wanted)
         live = stand.follow(f"/{wanted}/promote", reason="the plan")
     if n_swaps > 1:
         stand.follow("/roll-back", reason="it was worse")
