@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -43,6 +44,8 @@ _WANTED: Mapping[str, str] = MappingProxyType(
         "string_too_long": "have {max_length} or fewer characters",
     }
 )
+# A line feed may stand: a folded text of YAML ends with one.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class RunConfig(BaseModel):
@@ -145,6 +148,25 @@ def _shown(value: object) -> str:
         return str(value)[:80]
     except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
         return "…"
+
+
+def readable(text: str) -> str:
+    r"""A text that is shown to people as it is.
+
+    Raises:
+        ValueError: There is nothing to read, or a character that would steer a terminal.
+
+    Example:
+        >>> readable("PBX \x1b[31mStart")
+        Traceback (most recent call last):
+        ...
+        ValueError: '\x1b' is a control character, not to be shown; remove it
+    """
+    if not text.strip():
+        raise ValueError("people read this, and it is blank; write a text")
+    if found := _CONTROL.search(text):
+        raise ValueError(f"{found[0]!r} is a control character, not to be shown; remove it")
+    return text
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:

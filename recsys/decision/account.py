@@ -88,12 +88,15 @@ class Accountant:
         situation: The client and the moment.
         engine: The policy that decided.
         language: Language of the sentences.
+        currency: ISO code of amounts in them; None where it is not known.
     """
 
-    def __init__(self, situation: Situation, engine: Engine, language: Language) -> None:
+    def __init__(
+        self, situation: Situation, engine: Engine, language: Language, currency: str | None = None
+    ) -> None:
         self._situation = situation
         self._engine = engine
-        self._why_not = WhyNot(engine.catalogue, engine.policy.engagement.segments, language)
+        self._why_not = WhyNot(engine.catalogue, engine.policy.engagement.segments, language, currency)
         self._language = language
 
     def account(self, slate: Slate) -> Account:

@@ -21,6 +21,7 @@ PLACEMENT_KIND = "placement_kind"
 SHOWN_ABOVE = "shown_above"
 BELOW_LEAST_PRIORITY = "below_least_priority"
 SLOT_KIND = "slot_kind"
+NO_SLOT = "no_slot"
 SUPPLIER_CAP = "supplier_cap"
 NEED_GROUP_CAP = "need_group_cap"
 CATEGORY_CAP = "category_cap"
@@ -270,7 +271,7 @@ class OpenList:
             found |= self._capped()
         if self._rules.placement.slots and self._takings:
             wrong = self._is_of_wrong_kind().nonzero()[0].tolist()
-            found = dict.fromkeys(wrong, SLOT_KIND) | found
+            found = {position: self._slot_rule(position) for position in wrong} | found
         if not found:
             return []
         for position in self.pinned.values():
@@ -279,6 +280,11 @@ class OpenList:
         for position, rule_id in found.items():
             rules.setdefault(rule_id, []).append(position)
         return [KeptOut(np.array(positions), rule_id) for rule_id, positions in rules.items()]
+
+    def _slot_rule(self, position: int) -> str:
+        """Whether the slots for such an offer went to others, or the list has none."""
+        takes = (self._takes.get(slot) for slot in range(1, self.k + 1))
+        return SLOT_KIND if any(each is None or each[position] for each in takes) else NO_SLOT
 
     def _value_of(self, position: int | None) -> float:
         return -1.0 if position is None else self._priorities.item(position)

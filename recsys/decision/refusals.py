@@ -92,6 +92,7 @@ BUILT_IN_RULES: Mapping[RefusalStage, tuple[str, ...]] = MappingProxyType(
         RefusalStage.PLACEMENT: (
             "placement_kind",
             "shown_above",
+            "no_slot",
             "slot_kind",
             "supplier_cap",
             "need_group_cap",

@@ -14,7 +14,15 @@ from recsys.decision.policy.contact import ContactCap
 from recsys.decision.policy.engagement import RuleSpec
 from recsys.decision.refusals import Rule
 from recsys.domain import ClientState, Language, LegalForm, Profile
-from recsys.texts import TELLABLE_FACTS, fact_text, figure_text, join_facts, one_of_text, refusal_text
+from recsys.texts import (
+    TELLABLE_FACTS,
+    currency_sign,
+    fact_text,
+    figure_text,
+    join_facts,
+    one_of_text,
+    refusal_text,
+)
 
 
 class WhyNot:
@@ -24,14 +32,20 @@ class WhyNot:
         catalogue: The compiled catalogue.
         segments: The policy's segments.
         language: Language of the sentences.
+        currency: ISO code of amounts; None where it is not known.
     """
 
     def __init__(
-        self, catalogue: CompiledCatalogue, segments: Mapping[str, Condition], language: Language
+        self,
+        catalogue: CompiledCatalogue,
+        segments: Mapping[str, Condition],
+        language: Language,
+        currency: str | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._segments = segments
         self._language = language
+        self._currency = currency_sign(currency)
 
     def text(self, rule: Rule, position: int, state: ClientState, moment: Moment) -> str:
         """Why the client cannot have the offer.
@@ -53,7 +67,7 @@ class WhyNot:
         if spec is not None and spec.title is not None and not unknown:
             return spec.title.in_language(language)
         if isinstance(spec, RuleSpec):
-            condition = clause(spec.condition, self._segments, language, self._catalogue)
+            condition = clause(spec.condition, self._segments, language, self._catalogue, self._currency)
             condition = condition[:1].lower() + condition[1:]
             return refusal_text("never_if" if spec.is_refused_when_true else "only_if", language, condition)
         code = f"{rule.code}_{spec.of}" if isinstance(spec, ContactCap) else rule.code

@@ -12,9 +12,9 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from recsys.config import RunConfig
+from recsys.config import RunConfig, readable
 from recsys.data.columns import schema_of
 from recsys.data.documents import YamlDocument
 from recsys.domain import MAX_ID_LENGTH, LegalForm, OfferKind, PricePeriod, Size
@@ -29,6 +29,8 @@ class Title(RunConfig):
 
     ru: str = Field(min_length=1)
     en: str = Field(min_length=1)
+
+    _is_readable = field_validator("ru", "en")(readable)
 
 
 class PriceEntry(RunConfig):

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from recsys.domain import ClientId, Language
+from recsys.domain import ClientId, Language, MemberRole
 from recsys.errors import ConfigError
 from serving.commands.terminal import JsonOption, bundle_hint, note, open_existing_store, print_table, say
 from serving.settings import Settings, read_settings
@@ -33,7 +33,7 @@ def explain(  # noqa: PLR0913 – the parameters of the command
         str | None, typer.Option(help="Tell of this offer only: shown or refused, and why.", metavar="ID")
     ] = None,
     member: Annotated[str | None, typer.Option(help="What if this member looks.", metavar="ID")] = None,
-    role: Annotated[str | None, typer.Option(help="What if it has this role.", metavar="ROLE")] = None,
+    role: Annotated[MemberRole | None, typer.Option(help="What if it has this role.")] = None,
     limit: Annotated[
         float | None,
         typer.Option(

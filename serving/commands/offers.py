@@ -12,8 +12,8 @@ from serving.commands.terminal import (
     AUTHOR,
     AtOption,
     JsonOption,
-    instant_of,
-    minute,
+    effective_at_of,
+    local_minute,
     note,
     open_store,
     print_table,
@@ -52,7 +52,7 @@ def list_offers(
     """List the offers, and of stopped ones and those that will be who said so, when and why."""
     from serving.services.stops import present_stops
 
-    now = datetime.now(UTC)
+    now, zone = datetime.now(UTC), zone_of_settings()
     with open_store() as store:
         offers, stops = store.catalogue(now).offers, present_stops(store, now)
     shown = [offer for offer in offers if offer.is_stopped or not is_stopped_only]
@@ -73,7 +73,7 @@ def list_offers(
         said = stops.get(offer.offer_id)
         why = ("by its data" if offer.is_stopped else "", "", "")
         if said is not None and (said.effective_at <= now or not offer.is_stopped):
-            since = minute(said.effective_at)
+            since = local_minute(said.effective_at, zone)
             why = (since if said.effective_at <= now else f"announced: {since}", said.author, said.reason)
         rows.append((offer.offer_id, offer.title.get("en", ""), *why))
     print_table(("offer_id", "title", "stopped", "by", "reason"), rows)
@@ -82,7 +82,7 @@ def list_offers(
 def _order(offer_id: str, reason: str, at: str | None, *, is_stopped: bool, as_json: bool) -> None:
     from serving.services.stops import StopOrder, order_stop
 
-    effective_at = instant_of(at, zone_of_settings())
+    effective_at = effective_at_of(at)
     with open_store() as store:
         order = StopOrder(offer_id, is_stopped, reason, AUTHOR, effective_at)
         said, warnings = order_stop(store, order, datetime.now(UTC))
@@ -91,4 +91,4 @@ def _order(offer_id: str, reason: str, at: str | None, *, is_stopped: bool, as_j
         say({**asdict(said), "warnings": warnings})
         return
     what = "stopped" if is_stopped else "resumed"
-    note(f"offer {offer_id} is {what} from {minute(said.effective_at)} UTC on")
+    note(f"offer {offer_id} is {what} from {local_minute(said.effective_at, zone_of_settings())} on")

@@ -14,8 +14,8 @@ from serving.commands.terminal import (
     AUTHOR,
     AtOption,
     JsonOption,
-    instant_of,
-    minute,
+    effective_at_of,
+    local_minute,
     note,
     open_store,
     print_table,
@@ -62,7 +62,7 @@ def publish(  # noqa: PLR0913 – the parameters of the command
 
     documents = read_documents(folder)
     evidence = _evidence(run, max_loss, override)
-    effective_at = instant_of(at, zone_of_settings())
+    effective_at = effective_at_of(at)
     with open_store() as store:
         judged, doubts = _judged(store, evidence, documents)
         note_kept = " · ".join(text for text in (about, judged) if text)
@@ -74,7 +74,8 @@ def publish(  # noqa: PLR0913 – the parameters of the command
         say({**_entry(published), "warnings": warnings})
         return
     say(published.version)
-    note(f"policy {published.version} is in force from {minute(published.effective_at)} UTC on")
+    begins = local_minute(published.effective_at, zone_of_settings())
+    note(f"policy {published.version} is in force from {begins} on")
 
 
 @app.command("withdraw")
@@ -92,7 +93,8 @@ def withdraw(
         say({"withdrawn": [_entry(each) for each in withdrawn]})
         return
     for each in withdrawn:
-        note(f"policy {each.version} will not be in force from {minute(each.effective_at)} UTC on")
+        begins = local_minute(each.effective_at, zone_of_settings())
+        note(f"policy {each.version} will not be in force from {begins} on")
 
 
 @app.command("list")
@@ -108,11 +110,11 @@ def list_policies(as_json: JsonOption = False) -> None:
         ]
         say({"policies": entries})
         return
-    standing = standing_policies(published)
+    standing, zone = standing_policies(published), zone_of_settings()
     rows = [
         (
             each.version,
-            minute(each.effective_at),
+            local_minute(each.effective_at, zone),
             _standing(each, in_force, standing, now),
             each.author,
             each.note,
@@ -132,9 +134,8 @@ def show(version: VersionArgument = None, as_json: JsonOption = False) -> None:
     if as_json:
         say({**_entry(found), "documents": dict(found.documents)})
         return
-    note(
-        f"policy {found.version}, effective {minute(found.effective_at)} UTC, by {found.author}: {found.note}"
-    )
+    begins = local_minute(found.effective_at, zone_of_settings())
+    note(f"policy {found.version}, effective {begins}, by {found.author}: {found.note}")
     for name, text in found.documents.items():
         say(f"# ---- {name}\n{text}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys.decision.vip import VipReason, VipReview
-from recsys.texts import month_text
+from recsys.texts import currency_sign, month_text
 from serving.commands.terminal import (
     JsonOption,
     Progress,
@@ -137,8 +137,7 @@ def money_text(amount_minor: int, currency: str | None) -> str:
         >>> money_text(6_000_000, "RUB"), money_text(99, None)
         ('60,000 ₽', '0.99')
     """
-    unit = "₽" if currency == "RUB" else currency or ""
-    return f"{f'{amount_minor / 100:,.2f}'.removesuffix('.00')} {unit}".strip()
+    return f"{f'{amount_minor / 100:,.2f}'.removesuffix('.00')} {currency_sign(currency)}".strip()
 
 
 def _as_json(entry: VipEntry) -> dict[str, object]:

@@ -118,7 +118,7 @@ def silences(
     furthest = _furthest(
         [one for one in shown.refusals if _is_of(offers[positions[one.offer_id]].kind, kinds)]
     )
-    why_not = WhyNot(world.catalogue, world.engine.policy.engagement.segments, language)
+    why_not = WhyNot(world.catalogue, world.engine.policy.engagement.segments, language, world.currency)
     n_by_text = Counter(why_not.text(one.rule, positions[one.offer_id], state, moment) for one in furthest)
     return [Silence(text=text, n_offers=n) for text, n in n_by_text.most_common(_MOST_SILENCES)]
 

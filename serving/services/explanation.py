@@ -11,7 +11,6 @@ from recsys.config import nearest_name
 from recsys.data.state import present
 from recsys.decision.account import Account, Accountant, Suppressed
 from recsys.decision.decide import judge
-from recsys.decision.engine import Engine
 from recsys.decision.policy.engagement import RuleSpec
 from recsys.decision.refusals import RefusalStage
 from recsys.decision.rulebook import NO_RULE
@@ -107,7 +106,7 @@ async def explain(services: Services, query: Query) -> Explanation:
     """
     found = await _decide(services, query)
     sighted, situation, decision = found.decided
-    accountant = Accountant(situation, sighted.world.engine, query.language)
+    accountant = Accountant(situation, sighted.world.engine, query.language, sighted.world.currency)
     return Explanation(
         recommendation=write_down(sighted, decision),
         accounts=tuple([accountant.account(slate) for slate in decision.slates]),
@@ -165,12 +164,13 @@ async def check_eligibility(services: Services, wanted: EligibilityQuery) -> tup
     restrictions = replace(situation.restrictions, used_up_caps=still_used_up)
     situation = replace(situation, state=state, now=at, restrictions=restrictions)
     positions = _positions(sighted.world, wanted.offer_ids)
-    return tuple(_eligibilities(situation, engine, positions))
+    return tuple(_eligibilities(situation, sighted.world, positions))
 
 
-def _eligibilities(situation: Situation, engine: Engine, positions: Sequence[int]) -> Iterator[Eligibility]:
+def _eligibilities(situation: Situation, world: World, positions: Sequence[int]) -> Iterator[Eligibility]:
+    engine = world.engine
     catalogue, profile = engine.catalogue, situation.state.profile or Profile()
-    accountant = Accountant(situation, engine, situation.language)
+    accountant = Accountant(situation, engine, situation.language, world.currency)
     verdicts = judge(situation, engine, None)
     prices, texts = catalogue.prices(profile.region, profile.size), catalogue.texts[situation.language]
     for position in positions:

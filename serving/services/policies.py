@@ -66,13 +66,16 @@ class Published(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def sound_policy(documents: Mapping[str, str], offers: Iterable[Offer], place: str = "") -> SoundPolicy:
+def sound_policy(
+    documents: Mapping[str, str], offers: Iterable[Offer], place: str = "", now: datetime | None = None
+) -> SoundPolicy:
     """Documents as a policy that holds together and speaks only of offers that exist.
 
     Args:
         documents: Texts by file name.
         offers: The catalogue.
         place: Where the documents come from, for errors.
+        now: Pins that are over by then are warned of; None = none is.
 
     Raises:
         InvalidPolicyError: One line for each fault: file, line, what is wrong, cure.
@@ -86,7 +89,7 @@ def sound_policy(documents: Mapping[str, str], offers: Iterable[Offer], place: s
         files = read_policy(documents, place)
     except ConfigError as error:
         raise InvalidPolicyError(str(error)) from error
-    found = check_policy(files.policy, CompiledCatalogue(offers))
+    found = check_policy(files.policy, CompiledCatalogue(offers), now=now)
     faults = [files.line(fault) for fault in found if not fault.is_warning]
     if faults:
         raise InvalidPolicyError("\n".join(faults))
@@ -103,7 +106,7 @@ def publish_policy(
         InvalidRequestError: It is to take effect in the past.
     """
     effective_at = effective_from(publication.effective_at, now)
-    policy, warnings = sound_policy(documents, store.catalogue(now).offers, publication.place)
+    policy, warnings = sound_policy(documents, store.catalogue(now).offers, publication.place, now)
     version = PolicyVersion(
         version=policy.version,
         documents=dict(documents),

@@ -50,6 +50,11 @@ rules:
     stage: eligibility
     offers: [winback]
     never_if: {field: stage, is: onboarding}
+  - id: not-for-the-poor
+    stage: eligibility
+    offers: [disk]
+    unknown: allow
+    only_if: {field: revenue_minor, at_least: 123456789}
 volume_caps:
   - {id: bank-leads, offers: [bank], of: application, at_most: 1, per: day}
 """,
@@ -191,6 +196,22 @@ def test_every_refusal_has_a_sentence_and_a_cure_where_one_step_helps(portal: Po
     assert told["recording"]["cure"]["offer_ids"] == ["pbx"]
     assert told["spring"]["cure"]["from_at"] == "2026-03-04T09:30:00Z"
     assert all(one["text"] for one in told.values())
+
+
+def test_amounts_in_a_reason_have_the_currency_of_the_data(portal: Portal) -> None:
+    (home,) = explained(portal, client_id="nobody", profile={"revenue_minor": 99})["placements"]
+    (disk,) = [one for one in home["suppressed"] if one["offer_id"] == "disk"]
+    assert disk["text"] == "Only if the yearly revenue is at least 1,234,567.89\u00a0₽"
+
+
+@pytest.mark.parametrize("url", ["/v1/explanations", "/v1/recommendations", "/v1/eligibility"])
+def test_a_role_that_there_is_not_is_refused_with_those_that_there_are(portal: Portal, url: str) -> None:
+    asked = {"offer_ids": ["pbx"]} if url == "/v1/eligibility" else {"placements": [{"placement_id": "home"}]}
+    role = Role.ANALYST if url == "/v1/explanations" else Role.PORTAL
+    refused = portal.post(url, {"client_id": "c-1", "context": {"role": "king"}, **asked}, role)
+    assert refused.status_code == 422
+    message = refused.json()["error"]["message"]
+    assert all(name in message for name in ("context.role", "administrator", "finance", "employee"))
 
 
 def test_explanations_are_for_staff(portal: Portal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -338,9 +339,12 @@ def test_a_diff_on_the_terminal_and_as_json(demo: Path, data: str) -> None:
     assert done.exit_code == 0, done.stderr
     assert "clients whose top 2 of 'home' changes" in done.stdout
     assert "demo (" in done.stdout
+    assert re.search(r"as of +\d{4}-\d\d-\d\d \d\d:\d\d \(Europe/Moscow\)", done.stdout)
+    assert len(re.findall(r"margin a month.*\d ₽", done.stdout)) == 2
     assert done.stderr.startswith("diff: ")
     done = run("diff", str(demo), str(demo), "--data", data, "--json")
-    assert orjson.loads(done.stdout)["share_changed"] == 0
+    answer = orjson.loads(done.stdout)
+    assert (answer["share_changed"], answer["currency"]) == (0, "RUB")
 
 
 def test_a_placement_that_one_of_the_policies_lacks_is_named(demo: Path, policy: Path, data: str) -> None:

@@ -230,8 +230,8 @@ def test_figures_of_a_month_long_gone_are_unknown(month_on: date, is_known: bool
 SENTENCES = [
     (
         {"all": [{"field": "n_employees", "between": [5, 20]}, {"field": "size", "in": ["micro", "small"]}]},
-        "Число сотрудников от 5 до 20 и размер компании — микро или малая",
-        "The number of employees is between 5 and 20 and the company size is micro or small",
+        "Число сотрудников от 5 до 20 и (размер компании — микро или малая)",
+        "The number of employees is between 5 and 20 and (the company size is micro or small)",
     ),
     (
         {"not": {"any": [{"field": "is_vip", "is": True}, {"field": "region", "is": "MOW"}]}},
@@ -257,11 +257,11 @@ SENTENCES = [
         },
         (
             "Расходы за последний месяц не меньше 150\u00a0000 или "
-            "(доля расходов в роуминге больше 25 % и месяц — декабрь или январь)"
+            "(доля расходов в роуминге больше 25 % и (месяц — декабрь или январь))"
         ),
         (
             "Last month's spend is at least 150,000 or "
-            "(the share of spend while roaming is more than 25% and the month is December or January)"
+            "(the share of spend while roaming is more than 25% and (the month is December or January))"
         ),
     ),
     (
@@ -271,8 +271,43 @@ SENTENCES = [
     ),
     (
         {"days_since_event": {"type": "complaint"}, "is_missing": True},
-        "Число дней с последней жалобы — неизвестно",
+        "Показатель «число дней с последней жалобы» неизвестен",
         "The number of days since the last complaint is unknown",
+    ),
+    (
+        {
+            "all": [
+                {"field": "region", "is_missing": False},
+                {"context": "role", "is_missing": True},
+                {"field": "tag.site", "is_missing": True},
+            ]
+        },
+        "Показатель «регион» известен и показатель «роль сотрудника» неизвестен и признак «site» неизвестен",
+        "The region is known and the role of the member is unknown and the tag “site” is unknown",
+    ),
+    (
+        {
+            "all": [
+                {"field": "legal_form", "not_in": ["lawyer", "notary"]},
+                {"field": "industry", "not_in": ["G"]},
+                {"not": {"field": "n_employees", "between": [5, 20]}},
+                {"holds": ["pbx", "crm"]},
+            ]
+        },
+        (
+            "(Правовая форма — не адвокат и не нотариус) и отрасль — не торговля и "
+            "(неверно, что число сотрудников от 5 до 20) и (подключена услуга «АТС „Старт“» или «crm»)"
+        ),
+        (
+            "(The legal form is not lawyer or notary) and the industry is not trade and "
+            "(it is not so that the number of employees is between 5 and 20) and "
+            "(a service “PBX ‘Start’” or “crm” is connected)"
+        ),
+    ),
+    (
+        {"n_events": {"type": "impression", "within_days": 1}, "at_least": 2},
+        "Число показов за последний день не меньше 2",
+        "The number of impressions in the last day is at least 2",
     ),
     (
         {"all": [{"context": "date", "at_least": "2025-12-01"}, {"segment": "young"}]},

@@ -92,7 +92,13 @@ def test_slots_take_whose_offers_they_name() -> None:
 
 def test_who_would_have_had_a_slot_for_others_is_kept_out_by_its_kind() -> None:
     assert shown(2, slots=(OWN, PARTNER)) == ("ac", {"b": "slot_kind"})
-    assert shown(2, slots=(OWN, OWN)) == ("ab", {"c": "slot_kind", "d": "slot_kind", "e": "slot_kind"})
+    assert shown(2, slots=(OWN, OWN)) == ("ab", dict.fromkeys("cde", "no_slot"))
+
+
+def test_an_offer_for_which_the_list_has_no_slot_is_told_apart_from_one_whose_slots_are_taken() -> None:
+    assert shown(1, slots=(PARTNER,)) == ("c", dict.fromkeys("abf", "no_slot"))
+    # the slot of a pin is a slot for such offers too
+    assert shown(2, slots=(PARTNER, OWN), pins=(pin("e", 1),)) == ("ea", dict.fromkeys("cd", "slot_kind"))
 
 
 def test_content_counts_as_a_partners() -> None:

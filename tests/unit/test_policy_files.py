@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -540,6 +541,91 @@ def test_a_cap_of_none_and_what_needs_its_offers_are_named() -> None:
     assert needing.startswith("nobody can get 'pos' without having 'bank'")
     contact = "caps: [{id: none, within_days: 7, at_most: 0, offers: [pos]}]"
     assert told({"contact.yaml": contact}, *offers)[0].startswith("nobody can get 'pos'")
+
+
+def test_of_a_cap_over_many_offers_the_first_are_named() -> None:
+    contact = "caps: [{id: none, within_days: 7, at_most: 0}]"
+    (line,) = told({"contact.yaml": contact}, *(Offer(OfferId(f"o{number:03}")) for number in range(100)))
+    names = "'o000', 'o001', 'o002', 'o003', 'o004' and 95 more"
+    assert line == f"nobody can get {names}: the cap lets nothing through; raise at_most or stop the offer"
+
+
+PINNED = (
+    Offer(OfferId("bank"), OfferKind.PARTNER, supplier_id="b", need_group="account"),
+    Offer(OfferId("film"), OfferKind.CONTENT),
+    Offer(OfferId("pbx"), need_group="pbx"),
+    Offer(OfferId("pbx-2"), need_group="pbx"),
+    Offer(OfferId("pbx-3"), need_group="pbx"),
+)
+APRIL, MAY = "2026-04-01T00:00:00+03:00", "2026-05-01T00:00:00+03:00"
+APRIL_15 = "2026-04-15T00:00:00+03:00"
+
+
+@pytest.mark.parametrize(
+    ("placement", "expected"),
+    [
+        (
+            "kinds: [partner], pins: [{offer: pbx, slot: 1}]",
+            "the pin of 'pbx' never shows: the offer is own, which kinds leaves out; change one",
+        ),
+        (
+            "slots: [any, partner], pins: [{offer: pbx, slot: 2}]",
+            (
+                "the pin of 'pbx' never shows: the offer is own, slot 2 takes only partner offers;"
+                " choose another slot"
+            ),
+        ),
+        (
+            "pins: [{offer: pbx, slot: 3}, {offer: bank, slot: 2}, {offer: pbx, slot: 1}]",
+            "the pin of 'pbx' does nothing while slot 1 has the offer too; remove one",
+        ),
+        (
+            f"pins: [{{offer: pbx, slot: 1, from_at: {APRIL}}}, {{offer: bank, slot: 1, until_at: {MAY}}}]",
+            (
+                "the pin of 'bank' gives way while slot 1 is that of 'pbx', which stands first;"
+                " part their dates or move one"
+            ),
+        ),
+        (
+            "max_per_need_group: 1, pins: [{offer: pbx, slot: 1}, {offer: pbx-2, slot: 2}]",
+            (
+                "the pin of 'pbx-2' gives way while 'pbx' is pinned: max_per_need_group is 1;"
+                " raise it or part their dates"
+            ),
+        ),
+        (
+            f"pins: [{{offer: pbx, slot: 1, until_at: {APRIL}}}]",
+            "the pin of 'pbx' is over since 2026-03-31 21:00 UTC; remove it",
+        ),
+    ],
+)
+def test_a_pin_that_cannot_show_is_named(placement: str, expected: str) -> None:
+    text = f"placements:\n  - {{id: home, {placement}}}"
+    files = read_policy({"placements.yaml": text})
+    found = check_policy(files.policy, CompiledCatalogue(PINNED), now=datetime.fromisoformat(APRIL_15))
+    (fault,) = [fault for fault in found if "pins" in fault.path]
+    assert fault.is_warning
+    assert files.line(fault) == f"placements.yaml:2: {expected}"
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        "kinds: [own], pins: [{offer: pbx, slot: 1}]",
+        "slots: [own, partner], pins: [{offer: film, slot: 2}]",
+        f"pins: [{{offer: pbx, slot: 1, until_at: {APRIL}}}, {{offer: pbx, slot: 1, from_at: {APRIL}}}]",
+        f"pins: [{{offer: pbx, slot: 1, until_at: {MAY}}}, {{offer: bank, slot: 1, from_at: {MAY}}}]",
+        # of the three only two at a time
+        (
+            f"max_per_need_group: 2, pins: [{{offer: pbx, slot: 1, until_at: {MAY}}},"
+            f" {{offer: pbx-2, slot: 2, from_at: {MAY}}}, {{offer: pbx-3, slot: 3}}]"
+        ),
+        "max_per_supplier: 1, pins: [{offer: pbx, slot: 1}, {offer: pbx-2, slot: 2}]",
+    ],
+)
+def test_pins_that_leave_each_other_room_are_sound(placement: str) -> None:
+    found = told({"placements.yaml": f"placements: [{{id: home, {placement}}}]"}, *PINNED)
+    assert [message for message in found if "pin" in message.split()] == []
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,18 @@ rules:
             " P, Q, R or S, not 'II'; did you mean 'I'?",
             id="industry of an example",
         ),
+        pytest.param(
+            "engagement.yaml",
+            "volume_caps: [{id: a, at_most: 1, per: day,\n  title: {ru: '  ', en: A}}]\n",
+            "engagement.yaml:2: volume_caps.0.title.ru: people read this, and it is blank; write a text",
+            id="blank title",
+        ),
+        pytest.param(
+            "contact.yaml",
+            'caps:\n  - {id: a, within_days: 1, at_most: 1, title: {ru: А, en: "\\e[31mA"}}\n',
+            "contact.yaml:2: caps.0.title.en: '\\x1b' is a control character, not to be shown; remove it",
+            id="control character in a title",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_plain_words(document: str, text: str, expected: str) -> None:

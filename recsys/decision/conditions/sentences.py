@@ -7,9 +7,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from recsys.decision.conditions.syntax import Condition
-from recsys.decision.conditions.vocabulary import EVENTS, Fact, Kind
+from recsys.decision.conditions.vocabulary import EVENTS, TAG_PREFIX, Fact, Kind
 from recsys.decision.policy.scope import OfferScope
 from recsys.domain import Language, OfferKind
+from recsys.texts import figure_text
 
 if TYPE_CHECKING:  # the catalogue imports the rules, and the rules import this
     from recsys.decision.catalogue import CompiledCatalogue
@@ -44,7 +45,8 @@ _DATES = {
     "less_than": ("раньше {}", "is before {}"),
     "between": ("с {} по {}", "is between {} and {}"),
 }
-_MISSING = {True: ("— неизвестно", "is unknown"), False: ("— известно", "is known")}
+# In Russian what is known agrees with "показатель" or "признак", whatever the name of the fact.
+_MISSING = {True: ("неизвестен", "is unknown"), False: ("известен", "is known")}
 _WORDS = {
     "and": (" и ", " and "),
     "or": (" или ", " or "),
@@ -60,7 +62,7 @@ _WORDS = {
         "число дней с последнего подключения услуги{}",
         "the number of days since a service{} was last connected",
     ),
-    "n_events": ("число {}{} за последние {}", "the number of {}{} in the last {}"),
+    "n_events": ("число {}{} за {}", "the number of {}{} in the {}"),
     "days_since_event": ("число дней с последнего {}{}", "the number of days since the last {}{}"),
     "of_offers": (" по предложению{}", " of an offer{}"),
     "categories": ("из категории {}", "in the category {}"),
@@ -104,7 +106,8 @@ def sentence(
         'Число сотрудников не меньше 10 и не подключена услуга «crm»'
     """
     text = clause(condition, segments, language, catalogue, currency)
-    return text[:1].upper() + text[1:]
+    first = len(text) - len(text.lstrip("("))
+    return text[:first] + text[first : first + 1].upper() + text[first + 1 :]
 
 
 def clause(
@@ -151,8 +154,10 @@ class _Teller:
         if condition.holds is not None:
             is_one = len(condition.holds.offers) == 1 and is_negated
             word = ("not_holds_one" if is_one else "not_holds") if is_negated else "holds"
-            return self._word(word).format(self._scope(condition.holds))
-        return self._comparison(condition, is_negated=is_negated)
+            text = self._word(word).format(self._scope(condition.holds))
+        else:
+            text = self._comparison(condition, is_negated=is_negated)
+        return f"({text})" if is_inner and _is_list(condition, is_negated=is_negated) else text
 
     def _group(self, condition: Condition, *, is_negated: bool, is_inner: bool) -> str:
         parts = condition.all_of or condition.any_of or ()
@@ -178,7 +183,8 @@ class _Teller:
             return (fact.en if self._is_english else fact.ru)[0 if is_true else 1]
         subject = self._subject(condition, fact)
         if comparison == "is_missing":
-            return f"{subject} {_MISSING[operand != is_negated][self._is_english]}"
+            name = subject if self._is_english or _is_tag(condition) else figure_text(subject, self._language)
+            return f"{name} {_MISSING[operand != is_negated][self._is_english]}"
         told = _OPPOSITES.get(comparison, comparison) if is_negated else comparison
         values = [
             self._value(value, fact) for value in (operand if isinstance(operand, tuple) else [operand])
@@ -198,7 +204,7 @@ class _Teller:
         if condition.n_events is not None:
             events = condition.n_events
             many, _ = EVENTS[events.type][self._is_english]
-            days = days_text(events.within_days, is_english=self._is_english)
+            days = _last_days(events.within_days, is_english=self._is_english)
             return self._word("n_events").format(many, self._of_offers(events.offers), days)
         if condition.days_since_event is not None:
             latest = condition.days_since_event
@@ -255,6 +261,36 @@ class _Teller:
 
     def _word(self, word: str) -> str:
         return _WORDS[word][self._is_english]
+
+
+def _is_tag(condition: Condition) -> bool:
+    return (condition.field or "").startswith(TAG_PREFIX)
+
+
+def _is_list(condition: Condition, *, is_negated: bool) -> bool:
+    """Whether the text has an "or", or an "and", of its own that could be taken for one of the sentence."""
+    events = condition.n_events or condition.days_since_event
+    scope = (
+        condition.holds or condition.n_held or condition.days_since_connected or (events and events.offers)
+    )
+    if scope and any(len(getattr(scope, key)) > 1 for key in OfferScope.model_fields):
+        return True
+    if condition.holds is not None:
+        return False
+    comparison, operand = condition.comparison
+    return (comparison in ("in_", "not_in") and len(operand) > 1) or (comparison == "between" and is_negated)
+
+
+def _last_days(n: int, *, is_english: bool) -> str:
+    """The days of a period that ends now.
+
+    Example:
+        >>> _last_days(1, is_english=True), _last_days(1, is_english=False), _last_days(3, is_english=False)
+        ('last day', 'последний день', 'последние 3 дня')
+    """
+    if n == 1:
+        return "last day" if is_english else "последний день"
+    return f"{'last' if is_english else 'последние'} {days_text(n, is_english=is_english)}"
 
 
 def days_text(n: int, *, is_english: bool) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from recsys.decision.policy.names import (
     unknown_pins,
     unknown_placements,
 )
+from recsys.decision.policy.pins import idle_pins
 from recsys.decision.policy.policy import Policy
 from recsys.decision.policy.reach import offers_out_of_reach
 from recsys.decision.policy.read import PolicyFault
@@ -49,7 +51,10 @@ _NOT_CHECKED_FURTHER = (
 
 
 def check_policy(
-    policy: Policy, catalogue: CompiledCatalogue, examples: ExamplesFile | None = None
+    policy: Policy,
+    catalogue: CompiledCatalogue,
+    examples: ExamplesFile | None = None,
+    now: datetime | None = None,
 ) -> list[PolicyFault]:
     """Everything that is wrong with a policy that could be read.
 
@@ -57,6 +62,7 @@ def check_policy(
         policy: The policy.
         catalogue: What its names refer to.
         examples: Its examples, whose names are looked at as well.
+        now: Pins that are over by then are told of; None = none is.
 
     Returns:
         Faults and warnings; none = sound.
@@ -74,6 +80,7 @@ def check_policy(
     faults += offers_out_of_reach(policy, catalogue, frozenset(position for position, _ in contradicted))
     if budget.is_overdrawn:
         faults.append(PolicyFault("engagement.yaml", ("rules",), _NOT_CHECKED_FURTHER, is_warning=True))
+    faults += idle_pins(policy, catalogue, now)
     return [*faults, *strange_regions(policy, catalogue), *_unused_segments(policy)]
 
 

@@ -13,6 +13,8 @@ from recsys.decision.policy.policy import Policy
 from recsys.decision.policy.read import PolicyFault
 from recsys.placement import Placement
 
+_MOST_NAMES = 5
+
 
 def offers_out_of_reach(
     policy: Policy, catalogue: CompiledCatalogue, impossible: Set[int]
@@ -105,4 +107,11 @@ def _taken(placement: Placement, catalogue: CompiledCatalogue) -> NDArray[np.boo
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names)
+    """Names in quotes, of many the first ones.
+
+    Example:
+        >>> _listed(["a", "b"]), _listed(["a", "b", "c", "d", "e", "f", "g"])
+        ("'a', 'b'", "'a', 'b', 'c', 'd', 'e' and 2 more")
+    """
+    told = ", ".join(repr(name) for name in names[:_MOST_NAMES])
+    return f"{told} and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else told

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from recsys.config import RunConfig
+from recsys.config import RunConfig, readable
 from recsys.domain import Language
 
 _LONGEST = 300
@@ -27,6 +27,8 @@ class Wording(RunConfig):
 
     ru: str = Field(min_length=1, max_length=_LONGEST)
     en: str = Field(min_length=1, max_length=_LONGEST)
+
+    _is_readable = field_validator("ru", "en")(readable)
 
     @model_validator(mode="before")
     @classmethod

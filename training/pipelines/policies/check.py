@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,8 @@ def check(folder: Path, data: str | None = None, as_of: str | None = None) -> Ch
     files = open_policy(folder)
     clients = None if data is None else open_clients(data, as_of)
     catalogue = needed_catalogue(folder, clients)
-    found = check_policy(files.policy, catalogue, files.examples)
+    now = datetime.now(UTC) if clients is None else clients.snapshot.as_of
+    found = check_policy(files.policy, catalogue, files.examples, now)
     if clients is not None and not any(not fault.is_warning for fault in found):
         found += _from_data(files.policy, clients)
     engagement, contact = files.policy.engagement, files.policy.contact

@@ -93,6 +93,8 @@ class PolicyDiff:
         segments: By segment.
         offers: Offers whose exposure changes, the greatest gain first.
         changed: One row per client whose list changes.
+        currency: ISO code of the values; None where the data name none.
+        time_zone: The data's, in which `as_of` is told to people.
         before_place: Folder of the first policy.
         after_place: Folder of the second.
     """
@@ -110,6 +112,8 @@ class PolicyDiff:
     segments: tuple[SegmentChange, ...]
     offers: tuple[OfferChange, ...]
     changed: pl.DataFrame
+    currency: str | None = None
+    time_zone: str = "UTC"
     before_place: str = ""
     after_place: str = ""
 
@@ -193,6 +197,8 @@ def diff(  # noqa: PLR0913 – the parameters of the command
     result = replace(
         _summarise(engines, clients, ask, lists),
         weight=estimates.weight,
+        currency=clients.currency,
+        time_zone=clients.zone.key,
         before_place=str(before),
         after_place=str(after),
     )

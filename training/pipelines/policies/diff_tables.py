@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from recsys.texts import currency_sign
 from training.pipelines.policies.diff import SEGMENTS, PolicyDiff
 
 _N_OFFERS_SHOWN = 10
@@ -23,12 +26,14 @@ def render_diff(result: PolicyDiff) -> RenderableType:
     totals = Table(title=_title(result), box=None)
     totals.add_column("")
     totals.add_column("", justify="right")
+    moment = datetime.fromisoformat(result.as_of).astimezone(ZoneInfo(result.time_zone))
+    totals.add_row("as of", f"{moment:%Y-%m-%d %H:%M} ({result.time_zone})")
     share = _percent(result.n_changed, result.n_clients)
     changed = f"{result.n_changed:,} of {result.n_clients:,} ({share})"
     totals.add_row(f"clients whose top {result.k} of {result.placement!r} changes", changed)
     value = _VALUES[result.weight]
-    totals.add_row(f"{value}, before", _money(result.value_before_minor))
-    totals.add_row(f"{value}, after", _money(result.value_after_minor))
+    totals.add_row(f"{value}, before", _money(result.value_before_minor, result))
+    totals.add_row(f"{value}, after", _money(result.value_after_minor, result))
     return Group(totals, *_segment_tables(result), _offer_table(result))
 
 
@@ -45,7 +50,7 @@ def _segment_tables(result: PolicyDiff) -> Iterator[Table]:
         for each in result.segments:
             if each.segment == name and each.n_changed:
                 share = _percent(each.n_changed, each.n_clients)
-                value = _money(each.value_before_minor), _money(each.value_after_minor)
+                value = _money(each.value_before_minor, result), _money(each.value_after_minor, result)
                 table.add_row(each.value, f"{each.n_clients:,}", f"{each.n_changed:,}", share, *value)
         if table.row_count:
             yield table
@@ -68,5 +73,5 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %"
 
 
-def _money(minor: int) -> str:
-    return f"{minor / _MINOR_UNITS:,.0f}"
+def _money(minor: int, result: PolicyDiff) -> str:
+    return f"{minor / _MINOR_UNITS:,.0f} {currency_sign(result.currency)}".rstrip()

@@ -19,6 +19,7 @@ from training.pipelines.evaluation.cuts import parse_cut
 from training.prepare.sources import open_dataset
 
 _CATALOGUE = "catalogue.yaml"
+_NO_CURRENCY = "XXX"
 _TABLES = ("offers", "offer_relations", "offer_prices")
 
 
@@ -31,12 +32,14 @@ class Clients:
         snapshot: What is known of them.
         catalogue: The offers known at that moment.
         zone: The dataset's time zone.
+        currency: ISO code of its amounts; None where it has none.
     """
 
     place: str
     snapshot: Snapshot
     catalogue: CompiledCatalogue
     zone: ZoneInfo
+    currency: str | None = None
 
 
 def open_policy(folder: Path) -> PolicyFiles:
@@ -103,7 +106,9 @@ def open_clients(data: str, as_of: str | None = None) -> Clients:
     dataset = open_dataset(data)
     snapshot = take_snapshot(dataset, moment_asked(dataset, as_of), has_contacts=True)
     refuse_nobody(data, snapshot.as_of, len(snapshot.states), len(snapshot.offers))
-    return Clients(data, snapshot, CompiledCatalogue(snapshot.offers), ZoneInfo(dataset.meta.time_zone))
+    currency = None if dataset.meta.currency == _NO_CURRENCY else dataset.meta.currency
+    zone = ZoneInfo(dataset.meta.time_zone)
+    return Clients(data, snapshot, CompiledCatalogue(snapshot.offers), zone, currency)
 
 
 def moment_asked(dataset: Dataset, as_of: str | None) -> datetime:
