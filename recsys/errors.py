@@ -97,7 +97,8 @@ class SchemaError(DataError):
         shown = "\n".join(str(fault) for fault in self.faults)
         more = n_faults - len(self.faults)
         tail = f"\n… and {more} more" if more > 0 else ""
-        super().__init__(f"{n_faults} faults in the data:\n{shown}{tail}")
+        faults_told = "1 fault" if n_faults == 1 else f"{n_faults} faults"
+        super().__init__(f"{faults_told} in the data:\n{shown}{tail}")
 
 
 class LeakageError(DataError):

@@ -168,6 +168,7 @@ _REFUSALS = {
         "This place does not show such offers",
     ),
     "shown_above": ("Уже показано в другом списке", "Already shown in another list"),
+    "no_slot": ("В этом списке нет места для таких предложений", "This list has no slot for such offers"),
     "slot_kind": ("Места для таких предложений заняты", "The places for such offers are taken"),
     "supplier_cap": (
         "От этого поставщика уже показано достаточно",
@@ -307,6 +308,26 @@ def join_facts(names: Sequence[str], language: str) -> str:
         'your region and your industry'
     """
     return (" и " if language == "ru" else " and ").join(names)
+
+
+def currency_sign(currency: str | None) -> str:
+    """What stands behind an amount: the sign of roubles, of any other currency its ISO code.
+
+    Example:
+        >>> [currency_sign(code) for code in ("RUB", "GBP", None)]
+        ['₽', 'GBP', '']
+    """
+    return "₽" if currency == "RUB" else currency or ""
+
+
+def metric_text(value: float) -> str:
+    """A measured figure as a terminal shows it: a whole number whole, another one in four figures.
+
+    Example:
+        >>> metric_text(14_706.0), metric_text(0.0539216)
+        ('14706', '0.05392')
+    """
+    return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 def day_text(day: date, language: str) -> str:

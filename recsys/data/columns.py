@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
+from types import MappingProxyType
 
 import polars as pl
 
@@ -38,6 +40,9 @@ _EXPECTED = {
 
 _DAY_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 _INSTANT_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?[+-]\d{2}:\d{2}$"
+# Python holds no other years than these, 1–9999; days are counted from 1970.
+_FIRST_DAY, _LAST_DAY = (day.toordinal() - date(1970, 1, 1).toordinal() for day in (date.min, date.max))
+_PER_DAY = MappingProxyType({"ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9})
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -89,8 +94,9 @@ def parse_column(found: pl.Series, column: Column, time_zone: str) -> tuple[pl.S
         found = _empty_to_null(found.cast(pl.String))
         values = _PARSERS[column.type](found, time_zone)
     else:
-        values = _convert(found, column.type, time_zone)
-    values = values.alias(column.name)
+        values = _convert(_only_within_years(found), column.type, time_zone)
+    # Once more: midnight of a zone may lie in the year before.
+    values = _only_within_years(values).alias(column.name)
     is_list = found.dtype in (pl.String, pl.List(pl.String)) and column.type is ColumnType.TEXTS
     rules = [
         Misfit(found.is_not_null() & values.is_null() & (not is_list), _EXPECTED[column.type]),
@@ -99,6 +105,30 @@ def parse_column(found: pl.Series, column: Column, time_zone: str) -> tuple[pl.S
     if not column.is_nullable:
         rules.append(Misfit(found.is_null(), f"a value: {_EXPECTED[column.type]}"))
     return values, [rule for rule in rules if rule.is_bad.any()]
+
+
+def printable(found: pl.Series) -> pl.Series:
+    """A column whose values Python can hold: moments beyond its years as the numbers that they are stored as.
+
+    The library gives up on such a moment by a panic.
+    """
+    if isinstance(found.dtype, pl.Datetime) and found.dtype.time_zone is not None:
+        found = found.dt.convert_time_zone("UTC")
+    kept = _only_within_years(found)
+    if kept.null_count() == found.null_count():
+        return found
+    return kept.cast(pl.String).zip_with(kept.is_not_null(), found.to_physical().cast(pl.String))
+
+
+def _only_within_years(found: pl.Series) -> pl.Series:
+    """The values without moments and lengths of time that Python cannot hold."""
+    if not found.dtype.is_temporal() or found.dtype == pl.Time:
+        return found
+    per_day = _PER_DAY.get(str(getattr(found.dtype, "time_unit", "day")), 1)
+    first = max(_FIRST_DAY * per_day, -(2**63))
+    last = min((_LAST_DAY + 1) * per_day - 1, 2**63 - 1)
+    nothing = pl.Series([None], dtype=found.dtype).new_from_index(0, len(found))
+    return found.zip_with(_or_false(found.to_physical().is_between(first, last)), nothing)
 
 
 def _value_rules(values: pl.Series, column: Column) -> list[Misfit]:

@@ -8,7 +8,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import polars as pl
 
@@ -24,9 +23,6 @@ FAULT_SCHEMA: dict[str, pl.DataType] = {
     "row": pl.String(),
 }
 _SUFFIXES = (".parquet", ".csv")
-# Python's years end with 9999, and begin with 1, 62 bn seconds before 1970.
-_FIRST_SECOND, _LAST_SECOND = -62_000_000_000, 250_000_000_000
-_PER_SECOND = MappingProxyType({"ms": 10**3, "us": 10**6, "ns": 10**9})
 # The library gives up on some broken files by a panic, which is no Exception.
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
@@ -101,23 +97,8 @@ def read_raw(name: str, path: Path) -> RawTable:
 
 def from_frame(name: str, frame: pl.DataFrame) -> RawTable:
     """The rows of a source without lines of its own: line = row number + 1."""
-    frame = frame.select(_within_years(column) for column in frame)
     lines = pl.Series("line", range(2, len(frame) + 2), dtype=pl.Int64)
     return RawTable(name, frame, lines, None, pl.DataFrame(schema=FAULT_SCHEMA))
-
-
-def _within_years(column: pl.Series) -> pl.Series:
-    """A column of moments beyond Python's years as the numbers that it is stored as, which are refused later.
-
-    The library would give up on them by a panic.
-    """
-    if not column.dtype.is_temporal() or column.dtype == pl.Time:
-        return column
-    stored = column.to_physical()
-    per_second = _PER_SECOND.get(str(getattr(column.dtype, "time_unit", "day")), 1 / 86_400)
-    first = max(int(_FIRST_SECOND * per_second), -(2**63))
-    last = min(int(_LAST_SECOND * per_second), 2**63 - 1)
-    return column if stored.drop_nulls().is_between(first, last).all() else stored
 
 
 def _read_parquet(name: str, path: Path) -> RawTable:

@@ -176,11 +176,13 @@ def _examine(source: Source, *, only_kept: bool) -> Examination:
         raw = source.tables.get(table.name)
         if raw is None:
             continue
-        if table.name in _NEVER_EMPTY and not len(raw.frame) + len(raw.broken):
+        has_no_rows = table.name in _NEVER_EMPTY and not len(raw.frame) + len(raw.broken)
+        if has_no_rows:
             problems.append(f"{source.place}: table {table.name} has no rows")
         checked = check_references(check_table(raw, table, source.meta.time_zone), known)
         tables.append(checked)
-        if checked.header_faults:
+        # Every reference to such a table would be a fault, and only one of them has to be cured.
+        if checked.header_faults or has_no_rows:
             known[table.name] = None
         else:
             known[table.name] = checked.without_bad_rows() if only_kept else checked.frame

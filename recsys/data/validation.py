@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import orjson
 import polars as pl
 
-from recsys.data.columns import Misfit, empty_column, parse_column
+from recsys.data.columns import Misfit, empty_column, parse_column, printable
 from recsys.data.files import FAULT_SCHEMA, RawTable, did_you_mean
 from recsys.domain import Size, size_of
 from recsys.errors import Fault
@@ -165,7 +165,7 @@ def _fault_rows(
 ) -> pl.DataFrame:
     """One fault for each bad row; `expected` has one text for all, or one for each bad row."""
     index = is_bad.arg_true().cast(pl.Int64)
-    texts = [_shorten(value) for value in values.gather(index)]
+    texts = [_shorten(value) for value in printable(values.gather(index))]
     return pl.DataFrame(
         {
             "line": raw.lines.gather(index),
@@ -222,11 +222,11 @@ def _duplicate_faults(raw: RawTable, frame: pl.DataFrame, table: Table) -> list[
     ).to_series()
     if not is_bad.any():
         return []
-    lines = frame.with_columns(raw.lines.alias("line")).select(pl.col("line").first().over(key))
+    lines = frame.with_columns(raw.lines.alias("line")).select(pl.col("line").first().over(key)).to_series()
     keys = frame.select(pl.concat_str(pl.col(key).cast(pl.String), separator=", ", ignore_nulls=True))
-    expected = pl.select(
-        pl.format("a new key; it stands in line {} already", lines.to_series().filter(is_bad))
-    ).to_series()
+    # In one piece: `format` gives up by a panic where the first of several pieces is empty.
+    firsts = lines.filter(is_bad).rechunk()
+    expected = pl.select(pl.format("a new key; it stands in line {} already", firsts)).to_series()
     return [_fault_rows(raw, is_bad, ", ".join(key), keys.to_series(), expected)]
 
 
@@ -234,5 +234,5 @@ def _row_texts(raw: RawTable, indices: pl.Series) -> pl.Series:
     """Rows as text: of a CSV file as they stand there, of other sources as JSON."""
     if raw.texts is not None:
         return raw.texts.gather(indices)
-    rows = raw.frame[indices.to_list()].iter_rows(named=True) if len(indices) else ()
+    rows = pl.DataFrame([printable(column.gather(indices)) for column in raw.frame]).iter_rows(named=True)
     return pl.Series([orjson.dumps(row, default=str).decode() for row in rows], dtype=pl.String)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys.errors import ConfigError
+from recsys.texts import metric_text
 from serving.commands.terminal import AUTHOR, JsonOption, minute, note, open_store, say, warn
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def _lines_of(shown: BundleShown) -> list[str]:
     lines = [f"{entry.version}: {entry.status.value}" + (" and pinned" if shown.is_pinned else "")]
     if manifest is not None:
         lines.append(f"fitted as of {minute(manifest.as_of.astimezone(UTC))} UTC, {manifest.target.value}")
-        lines += [f"  {name} {value:.4g}" for name, value in manifest.metrics.items()]
+        lines += [f"  {name} {metric_text(value)}" for name, value in manifest.metrics.items()]
     if shown.fault is not None:
         lines.append(f"it could not be served now: {shown.fault}")
     if overall.n_decisions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import MAXYEAR, date, timedelta
 
 from recsys.domain import Change, Holding
 
@@ -44,8 +44,12 @@ def renewed_until(holding: Holding, today: date) -> date:
         ...     ).isoformat()
         >>> until(date(2025, 8, 31)), until(date(2026, 2, 28)), until(date(2025, 6, 30))
         ('2026-02-28', '2027-02-28', '2025-12-20')
+        >>> until(date(9999, 12, 31))  # as many systems write that there is no end
+        '9999-12-31'
     """
     ends_on = holding.term_ends_on or today
+    if ends_on.year == MAXYEAR:
+        return ends_on
     n_months = full_months(holding.connected_at.date(), ends_on + timedelta(days=1))
     return _months_later(max(ends_on, today), n_months if 0 < n_months < _YEAR else _YEAR)
 

@@ -40,7 +40,7 @@ async def record_events(services: Services, events: Sequence[Event]) -> Recorded
             event.event_id,
             "future",
             f"occurred_at {event.occurred_at.isoformat()} is in the future; the service's time is"
-            f" {now.isoformat()}",
+            f" {now.isoformat()}; send when it really happened, by a clock that is right",
         )
         for index, event in enumerate(events)
         if event.occurred_at > latest

@@ -125,12 +125,14 @@ def _complete(event: Event, known: Known) -> Event | tuple[str, str]:
     if decision is None:
         return "unknown_decision", f"there is no decision {event.decision_id!r}; send the answer's"
     if decision.client_id != event.client_id:
-        return "wrong_client", f"decision {event.decision_id!r} was not made for client {event.client_id!r}"
+        return "wrong_client", (
+            f"decision {event.decision_id!r} was not made for client {event.client_id!r};"
+            " send the client_id that its list was asked for"
+        )
     if event.occurred_at < decision.decided_at - MAX_CLOCK_SKEW:
-        taken_at = decision.decided_at.isoformat()
-        return (
-            "before_decision",
-            f"it happened before decision {event.decision_id!r} was taken, at {taken_at}",
+        return "before_decision", (
+            f"it happened before decision {event.decision_id!r} was taken, at"
+            f" {decision.decided_at.isoformat()}; send when it really happened, by a clock that is right"
         )
     return _complete_from(event, decision)
 
@@ -164,9 +166,11 @@ def _complete_from(event: Event, decision: Shown) -> Event | tuple[str, str]:
     for slot, offer_id in decision.offers.items():
         if event.slot in (None, slot) and event.offer_id in (None, offer_id):
             return replace(event, slot=slot, offer_id=OfferId(offer_id))
+    what = "anything" if event.offer_id is None else f"offer {event.offer_id!r}"
+    where = "" if event.slot is None else f" at slot {event.slot}"
     return (
         "wrong_slot",
-        f"decision {event.decision_id!r} did not show offer {event.offer_id!r} at slot {event.slot}",
+        f"decision {event.decision_id!r} did not show {what}{where}; send the slot or offer_id of its answer",
     )
 
 

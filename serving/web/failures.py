@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -76,6 +77,14 @@ FAILURES: Mapping[type[Exception], Failure] = MappingProxyType(
     }
 )
 _STATUS_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_DESCRIBED = "the API is described under /openapi.json"
+_MAX_PATH_LENGTH = 200
+# What a text must be, by its pattern: few who send it read patterns.
+_PATTERNS = {
+    "^[A-S]$": "one capital letter A–S",
+    r"^[^\x00-\x1f\x7f]*$": "without line breaks and other control characters",
+    r"^[^\x00]*$": "without zero characters",
+}
 
 
 def failure_of(error: Exception) -> Failure:
@@ -129,10 +138,9 @@ def install_failures(app: FastAPI) -> None:
     """Make the app tell every exception by the table."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        response = respond_to(error)
-        if response.status_code == 405:
-            response.headers["Allow"] = ", ".join(_methods_at(app, request.scope))
-        return response
+        if isinstance(error, HTTPException) and error.status_code in (404, 405):
+            return _nowhere(request, error.status_code, _methods_at(app, request.scope))
+        return respond_to(error)
 
     async def handle_unforeseen(_request: Request, error: Exception) -> Response:
         # Answered outside of every middleware, so nobody else adds the headers.
@@ -143,6 +151,16 @@ def install_failures(app: FastAPI) -> None:
     for kind in (errors.RecsysError, RequestValidationError, ValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
     app.add_exception_handler(Exception, handle_unforeseen)
+
+
+def _nowhere(request: Request, status: int, methods: list[str]) -> Response:
+    """The answer where nothing lies under an address, or nothing that is asked in this way."""
+    code, path = _STATUS_CODES[status], request.scope["path"][:_MAX_PATH_LENGTH]
+    if status == 404:
+        return failure_response(404, code, f"there is nothing under {path}; {_DESCRIBED}")
+    allowed = ", ".join(methods)
+    message = f"{path} takes {allowed}, not {request.method}; {_DESCRIBED}"
+    return failure_response(405, code, message, headers={"Allow": allowed})
 
 
 def _methods_at(app: FastAPI, scope: Scope) -> list[str]:
@@ -183,7 +201,7 @@ def _invalid(error: RequestValidationError | ValidationError) -> Response:
     # A list counts only its valid entries, so one wrong entry would also be told as a list too short.
     inner = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
     faults = [fault for fault in faults if fault["loc"] not in inner]
-    fields = [{"field": _path(fault["loc"]), "message": _plain(fault["msg"])} for fault in faults[:_N_SHOWN]]
+    fields = [{"field": _path(fault["loc"]), "message": _plain(fault)} for fault in faults[:_N_SHOWN]]
     # A misspelt field is told as one that is missing and one that is too many: both belong together.
     told = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:_N_TOLD])
     more = f" (and {len(faults) - _N_TOLD} more)" if len(faults) > _N_TOLD else ""
@@ -191,9 +209,11 @@ def _invalid(error: RequestValidationError | ValidationError) -> Response:
     return failure_response(422, "invalid_request", message, {"fields": fields, "n_fields": len(faults)})
 
 
-def _plain(message: str) -> str:
+def _plain(fault: Mapping[str, Any]) -> str:
     """A sentence without Python's words."""
-    told = message.removeprefix("Value error, ")
+    if fault["type"] == "string_pattern_mismatch" and fault["ctx"]["pattern"] in _PATTERNS:
+        return f"String should be {_PATTERNS[fault['ctx']['pattern']]}"
+    told = str(fault["msg"]).removeprefix("Value error, ")
     return told.replace("Tuple should", "List should").replace("valid tuple", "valid list")
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -245,6 +245,19 @@ def test_states_keep_growing_versions(store: Store, tmp_path: Path) -> None:
     assert state.version == 3
     assert state.profile == Profile(name="Новая")
     assert [held.holding_id for held in state.holdings] == ["h5"]
+
+
+def test_the_ends_of_the_calendar_come_out_as_they_went_in(store: Store, tmp_path: Path) -> None:
+    clients = FILES["clients.csv"].replace("Бета,,,,", "Бета,,,,0001-01-01")
+    holdings = """holding_id,client_id,offer_id,connected_at,recorded_at,term_ends_on
+h1,a,mail,2025-01-05,2025-01-05,9999-12-31
+h2,b,mail,2025-01-05,2025-01-05,2026-01-05
+"""
+    load(store, write(tmp_path / "in", clients__csv=clients, holdings__csv=holdings), NOW)
+    export(store, tmp_path / "out", NOW)
+    out = read_dataset(tmp_path / "out")
+    assert date(1, 1, 1) in out.table("clients")["client_since_on"].to_list()
+    assert out.table("holdings")["term_ends_on"].to_list() == [date(9999, 12, 31), date(2026, 1, 5)]
 
 
 def test_an_empty_store_is_not_exported(store: Store, tmp_path: Path) -> None:

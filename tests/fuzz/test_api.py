@@ -29,7 +29,7 @@ REFUSED = ["400", "401", "403", "404", "405", "409", "413", "415", "422", "429",
 MEANT = ["2xx", "401", "403", "404", "409", "422", "429", "503"]
 # What pydantic says of a wrong form; that years lie in 1970–2200 has no word in JSON Schema.
 FORM = re.compile(r"(Input|String|List|Value|Field|Extra|Dictionary) (should|required|inputs|is)")
-UNSAYABLE = re.compile(r"(1970-01-01|2200-01-01)T00:00:00Z")
+UNSAYABLE = re.compile(r"(1970-01-01|2200-01-01)(T00:00:00Z)?")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from recsys.bundle import load_bundle, newest_bundle
 from recsys.domain import Basis, ClientId, ClientState, Holding, OfferId, Profile, Size
 from recsys.errors import ConfigError, DataError
 from recsys.models.base import ClientBatch
-from training.pipelines.fit import fit
+from training.pipelines.fit import FitResult, fit
 from training.pipelines.recipe import CONFIGS, load_recipe
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -101,6 +102,12 @@ def test_every_shipped_recipe_makes_a_bundle(data: Path, tmp_path: Path, recipe:
     said = orjson.loads(result.to_json())
     assert said == {"bundle": str(result.path), "metrics": dict(bundle.manifest.metrics)}
     assert str(result.path) in str(result)
+
+
+def test_whole_figures_are_told_whole() -> None:
+    metrics = {"n_candidates": 14_706.0, "log_loss": 0.0539216, "recall": 1.0, "slope": math.nan}
+    told = ["b", "  n_candidates 14706", "  log_loss 0.05392", "  recall 1", "  slope nan"]
+    assert str(FitResult(Path("b"), metrics)).splitlines() == told
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -237,6 +237,23 @@ def test_an_empty_table_of_clients_or_offers_is_refused(folder: Folder, table: s
         read_dataset(folder(**{table: header, "holdings": HOLDINGS.splitlines()[0]}))
 
 
+@pytest.mark.parametrize("table", ["clients", "offers"])
+def test_an_empty_table_is_the_only_fault_though_others_refer_to_it(folder: Folder, table: str) -> None:
+    header = {"clients": CLIENTS, "offers": OFFERS}[table].splitlines()[0]
+    place = folder(**{table: header})
+    report = validate(str(place))
+    assert report.n_faults == 1
+    assert str(report).splitlines()[0] == f"{place}: table {table} has no rows"
+    assert "stands in" not in str(report)
+
+
+def test_one_fault_is_told_as_one(folder: Folder) -> None:
+    with pytest.raises(SchemaError, match=r"^1 fault in the data:\n"):
+        read_dataset(folder(holdings=row(quantity="0")))
+    with pytest.raises(SchemaError, match=r"^2 faults in the data:\n"):
+        read_dataset(folder(holdings=row(quantity="0", offer_id="fax")))
+
+
 def test_empty_holdings_are_legal(folder: Folder) -> None:
     assert read_dataset(folder(holdings=HOLDINGS.splitlines()[0] + "\n")).table("holdings").is_empty()
 
@@ -311,6 +328,98 @@ def test_a_wrong_type_in_parquet_is_named(
     (fault,) = faults_of(place)
     assert (fault.table, fault.line, fault.column) == ("holdings", 2, column)
     assert fault.expected.startswith(expected)
+
+
+def holdings(term_ends_on: pl.Series, connected_at: pl.Series | None = None) -> pl.DataFrame:
+    """Sound holdings but for these columns."""
+    n_rows = len(term_ends_on)
+    start = pl.Series([datetime(2024, 1, 1, tzinfo=UTC)]).new_from_index(0, n_rows)
+    return pl.DataFrame(
+        {
+            "holding_id": [f"h{number}" for number in range(n_rows)],
+            "client_id": ["c1"] * n_rows,
+            "offer_id": ["pbx"] * n_rows,
+            "connected_at": start if connected_at is None else connected_at,
+            "recorded_at": start,
+            "term_ends_on": term_ends_on,
+        }
+    )
+
+
+def test_the_first_and_the_last_day_of_the_calendar_are_sound(folder: Folder) -> None:
+    days = pl.Series([date(1, 1, 1), date(2024, 5, 1), date(9999, 12, 31), None])
+    ends = [moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max)]  # noqa: DTZ901
+    moments = pl.Series([*ends, datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)])
+    place = folder(holdings=None)
+    holdings(days, moments).write_parquet(place / "holdings.parquet")
+    held = read_dataset(place).table("holdings")
+    assert held["term_ends_on"].to_list() == days.to_list()
+    assert held["connected_at"].to_list() == moments.to_list()
+
+
+@pytest.mark.parametrize("n_days", [-719_163, 2_932_897, 2**31 - 1, -(2**31)])
+def test_a_day_beyond_the_calendar_is_the_only_fault_of_its_column(folder: Folder, n_days: int) -> None:
+    place = folder(holdings=None)
+    days = pl.Series([19_000, n_days, None, 20_000], dtype=pl.Int32).cast(pl.Date)
+    holdings(days).write_parquet(place / "holdings.parquet")
+    (fault,) = faults_of(place)
+    assert (fault.line, fault.column, fault.value) == (3, "term_ends_on", str(n_days))
+    assert fault.expected == "a day, like 2024-01-31"
+    assert read_dataset(place, skip_bad_rows=True).table("holdings")["holding_id"].to_list() == [
+        "h0",
+        "h2",
+        "h3",
+    ]
+    assert f'""term_ends_on"":""{n_days}""' in (place / "skipped" / "holdings.csv").read_text()
+
+
+@pytest.mark.parametrize("unit", ["ms", "us"])
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Moscow"])
+def test_a_moment_beyond_the_calendar_is_the_only_fault_of_its_column(
+    folder: Folder, unit: pl._typing.TimeUnit, zone: str
+) -> None:
+    place = folder(holdings=None)
+    # The last one is sound, and in Moscow it lies in the year 10000.
+    per_second = {"ms": 10**3, "us": 10**6}[unit]
+    found = [0, 2**62, -(2**62), 253_402_300_799 * per_second]
+    moments = pl.Series(found).cast(pl.Datetime(unit, zone))
+    holdings(pl.Series([None] * 4, dtype=pl.Date), moments).write_parquet(place / "holdings.parquet")
+    faults = faults_of(place)
+    assert [(fault.line, fault.column, fault.value) for fault in faults] == [
+        (3, "connected_at", str(2**62)),
+        (4, "connected_at", str(-(2**62))),
+    ]
+    held = read_dataset(place, skip_bad_rows=True).table("holdings")
+    assert held["connected_at"][1] == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "zone"), [("0000-12-31T23:59:59Z", "UTC"), ("0001-01-01", "Europe/Moscow")]
+)
+def test_a_text_before_the_calendar_is_a_fault(folder: Folder, value: str, zone: str) -> None:
+    place = folder(holdings=row(connected_at=value))
+    (place / "dataset.toml").write_text(f'time_zone = "{zone}"\n')
+    (fault,) = faults_of(place)
+    assert (fault.line, fault.column, fault.value) == (4, "connected_at", value)
+
+
+def test_a_day_of_the_year_0_is_a_fault(folder: Folder) -> None:
+    clients = "client_id,valid_from,recorded_at,client_since_on\n" + "".join(
+        f"c{number},2024-01-01,2024-01-01,{year}-01-01\n" for number, year in ((1, "0001"), (2, "0000"))
+    )
+    (fault,) = faults_of(folder(clients=clients))
+    assert (fault.line, fault.column, fault.value) == (3, "client_since_on", "0000-01-01")
+
+
+def test_duplicates_after_thousands_of_sound_rows_are_named(folder: Folder) -> None:
+    # A large CSV file is read in pieces; of its first ones no row is a duplicate.
+    undated = "h3,c1,pbx,2024-02-01,,,1\n"
+    rows = [f"x{number},c1,pbx,2024-02-01,,2024-02-01T10:00:00Z,1\n" for number in range(20_000)]
+    with pytest.raises(SchemaError) as caught:
+        read_dataset(folder(holdings=HOLDINGS + undated + "".join([*rows, *rows[-5_000:]])))
+    assert caught.value.n_faults == 1 + 5_000
+    first = caught.value.faults[1]
+    assert (first.line, first.expected) == (20_005, "a new key; it stands in line 15005 already")
 
 
 def test_json_that_is_none_is_named(folder: Folder) -> None:

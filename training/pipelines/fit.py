@@ -25,6 +25,7 @@ from recsys.models.boosted import Boosted
 from recsys.models.calibration import Calibration
 from recsys.models.popularity import Popularity
 from recsys.models.recommender import Recommender
+from recsys.texts import metric_text
 from training.pipelines.adoptions import (
     MAX_PAIRS,
     Trial,
@@ -61,7 +62,7 @@ class FitResult:
         return orjson.dumps({"bundle": str(self.path), "metrics": dict(self.metrics)}).decode()
 
     def __str__(self) -> str:
-        figures = "\n".join(f"  {name} {value:.4g}" for name, value in self.metrics.items())
+        figures = "\n".join(f"  {name} {metric_text(value)}" for name, value in self.metrics.items())
         return f"{self.path}\n{figures}"
 
 

@@ -18,14 +18,15 @@ FAILURES = MappingProxyType(
             "forbidden", "a key of role 'analyst' may not stop offers; roles that may: marketer, duty, admin"
         ),
         404: _failure("unknown_client", "unknown client 'c-000999'", id="c-000999"),
+        408: _failure("body_timeout", "the body did not arrive within 10 s; send it again"),
         409: _failure("conflict", "request_id '2026-03-02-000001' was used before with another content"),
         413: _failure(
             "body_too_large", "the body is longer than 1048576 bytes; send it in parts", max_bytes=1_048_576
         ),
         422: _failure(
             "invalid_request",
-            "placements.0.k: Input should be greater than or equal to 1",
-            fields=[{"field": "placements.0.k", "message": "Input should be greater than or equal to 1"}],
+            "events.0.slot: Input should be greater than or equal to 1",
+            fields=[{"field": "events.0.slot", "message": "Input should be greater than or equal to 1"}],
             n_fields=1,
         ),
         429: _failure("rate_limited", "this key asks too often; try again in a moment"),
