@@ -24,6 +24,7 @@ from serving.portal.routes import create_router
 from serving.ports import Clock, Store
 from serving.services.analysis import Analysis
 from serving.services.commit_queue import CommitQueue
+from serving.services.crew import Crew
 from serving.services.drain import Drain
 from serving.services.experiment_guard import Guard
 from serving.services.figures import Figures
@@ -76,10 +77,10 @@ def create_app(settings: Settings, store: Store | None = None, clock: Clock | No
     services = _services(settings, store, clock)
     doorkeeper = _doorkeeper(settings, services)
     figures = Figures(services, Spool(settings.metrics_dir), settings.workers)
-    observer = _observer(settings, services)
     guard = Guard(services.store, services.clock, services.analysis)
     upkeep = Upkeep(services.store, services.clock, settings.log_months, settings.answer_days)
-    background = Background(services, doorkeeper, figures, guard, upkeep)
+    background = Background(services, doorkeeper, figures, guard, upkeep, Crew(settings.metrics_dir))
+    observer = _observer(settings, services, background)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, float]]:
@@ -143,12 +144,13 @@ def _doorkeeper(settings: Settings, services: Services) -> Doorkeeper:
     limits = Limits(
         rate_limit(settings.rate_limit_per_second), rate_limit(settings.member_token_requests_per_second)
     )
-    return Doorkeeper(services.store, services.clock, settings.member_token_audience, limits)
+    return Doorkeeper(services, settings.member_token_audience, limits)
 
 
-def _observer(settings: Settings, services: Services) -> Observer:
+def _observer(settings: Settings, services: Services, background: Background) -> Observer:
     rules = RequestLog(settings.request_log_share, settings.slow_request_seconds)
-    observer = Observer(services.measures, rules, services.drain)
+    drain = services.drain
+    observer = Observer(services.measures, rules, lambda: drain.is_draining or not background.can_answer)
     services.measures.watch(IN_FLIGHT, lambda: observer.n_in_flight)
     return observer
 

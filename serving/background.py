@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 
 from recsys.errors import RecsysError, StoreUnavailableError
+from serving.services.crew import Crew
 from serving.services.experiment_guard import Guard
 from serving.services.figures import Figures
 from serving.services.services import Services
@@ -21,8 +22,11 @@ from serving.web.authentication import Doorkeeper
 
 # What takes effect is to be in force within a second, and looking and compiling take time too.
 SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_TURNS = 0.1
 _SECONDS_BETWEEN_COUNTS = 1.0
+_SECONDS_BETWEEN_SCHEMAS = 1.0
 _SECONDS_BETWEEN_FIGURES = 1.0
+_SECONDS_FOR_LAST_OUTCOMES = 2.0
 _SECONDS_BETWEEN_CHECKPOINTS = 0.25
 # How often it is asked whether it is time to judge the experiments; see `Guard`.
 _SECONDS_BETWEEN_GUARDS = 30.0
@@ -41,6 +45,7 @@ class Background:
         figures: What is measured.
         guard: Judges experiments.
         upkeep: Makes room in the log, and retires what is too old.
+        crew: The other workers of this server.
     """
 
     services: Services
@@ -48,10 +53,16 @@ class Background:
     figures: Figures
     guard: Guard
     upkeep: Upkeep
+    crew: Crew
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether catalogue, policy and keys were ever read."""
+        return self.services.scoring.looked_at is not None and self.doorkeeper.has_read
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Look once, then go on beside the requests until the end."""
+        """Look once, then go on beside the requests until the end; see `_stand_by`."""
         await self._look()
         await self._look_at_keys()
         await _attempt(self.figures.forget_the_past)
@@ -62,7 +73,10 @@ class Background:
                 # By itself: loading a bundle may take long, and a revoked key is refused within a second.
                 (self._look_at_keys, SECONDS_BETWEEN_LOOKS),
                 (self._count, _SECONDS_BETWEEN_COUNTS),
+                (self._look_at_schema, _SECONDS_BETWEEN_SCHEMAS),
                 (partial(_attempt, self.figures.gather), _SECONDS_BETWEEN_FIGURES),
+                # By itself: where the database hangs, the others' figures go on.
+                (partial(_attempt, self.figures.count_outcomes), _SECONDS_BETWEEN_FIGURES),
                 (self._checkpoint, _SECONDS_BETWEEN_CHECKPOINTS),
                 (partial(_attempt, self.guard.look), _SECONDS_BETWEEN_GUARDS),
                 (self._keep_books, _SECONDS_BETWEEN_BOOKS),
@@ -70,12 +84,27 @@ class Background:
             )
         ]
         try:
+            await self._stand_by()
             yield
         finally:
+            self.crew.leave()
             for loop in loops:
                 loop.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await loop
+
+    async def _stand_by(self) -> None:
+        """Let no caller in while there is nothing to answer from, as long as another worker can answer.
+
+        Where none can, callers are let in and told so: they are not to wait for nobody.
+        """
+        is_told = False
+        while not self.can_answer and not self.services.drain.is_over and self.crew.has_others():
+            if not is_told:
+                is_told = True
+                cause = "nothing could be read yet: callers are left to the other workers"
+                log("worker_waits", level=logging.WARNING, cause=cause)
+            await asyncio.sleep(_SECONDS_BETWEEN_TURNS)
 
     async def _look(self) -> None:
         """See what changed outside."""
@@ -91,6 +120,8 @@ class Background:
         if services.commits.are_reads_away:  # it is tried elsewhere whether the database is back
             return
         fault = await _attempt(look)
+        if self.can_answer:
+            self.crew.join()
         if isinstance(fault, StoreUnavailableError) and services.scoring.policy_fault is None:
             services.commits.lose(fault, are_reads=True)
 
@@ -98,6 +129,12 @@ class Background:
         """Count the holders; decisions can do without, so that it fails says nothing of the database."""
         if self.services.commits.outage is None:
             await _attempt(self.services.scoring.count_holders)
+
+    async def _look_at_schema(self) -> None:
+        """See whether somebody migrated the database; that it does not answer is found out by others."""
+        services = self.services
+        if services.commits.outage is None:
+            await _attempt(partial(services.schema.look, services.store))
 
     async def _checkpoint(self) -> None:
         """Keep the writer from doing it."""
@@ -111,7 +148,10 @@ class Background:
         await _attempt(partial(self.services.store.forget_sessions, ended_at))
 
     async def finish(self) -> None:
-        """Count what the last requests left."""
+        """Count what the last requests left; what only a database that hangs knows is not waited for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SECONDS_FOR_LAST_OUTCOMES):
+                await _attempt(self.figures.count_outcomes)
         await _attempt(self.figures.gather)
 
 

@@ -364,6 +364,14 @@ class Store(AccountStore, BundleStore, UpkeepStore, Protocol):
         """Whether the database answers and its schema is the one this program knows; never raises."""
         ...
 
+    def schema_fault(self) -> str | None:
+        """One sentence with its cure where the schema is not the one this program knows; None = it is.
+
+        Raises:
+            StoreUnavailableError: The database did not answer, or has no schema at all.
+        """
+        ...
+
     def close(self) -> None:
         """Give back connections."""
         ...

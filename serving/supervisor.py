@@ -7,6 +7,7 @@ modules, neither at the start nor after another one died, and what they share is
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from socket import socket
+from threading import Thread
 from types import FrameType
 from typing import Any, Final
 
@@ -115,16 +117,26 @@ class _Copy(multiprocessing.context.ForkProcess):
 
 def _copy_of_this(config: uvicorn.Config, target: Callable[..., None], sockets: list[socket]) -> _Copy:
     arguments = {"config": config, "target": target, "sockets": sockets, "stdin_fileno": None}
+    arguments["watcher"] = os.getpid()
     return _Copy(target=_begin, kwargs=arguments)
 
 
-def _begin(**arguments: Any) -> None:
+def _begin(watcher: int, **arguments: Any) -> None:
     """Begin as a worker: a signal ends it, and is not put down for a watcher, as it is in the original."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    Thread(target=_end_with, args=(watcher,), daemon=True).start()
     subprocess_started(**arguments)
+
+
+def _end_with(watcher: int) -> None:
+    """End in order when the watcher is gone: who was killed passes no signal on, and the port stays taken."""
+    while os.getppid() == watcher:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    log("watcher_gone", level=logging.WARNING, cause="the first process was killed: its workers end too")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Watcher(Multiprocess):

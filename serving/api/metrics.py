@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from serving.api.failure_answers import failure_answers
@@ -22,8 +23,9 @@ def metrics_router(figures: Figures) -> APIRouter:
         response_class=PlainTextResponse,
         responses=failure_answers(403, 503),
     )
-    def show_metrics() -> Response:
+    async def show_metrics() -> Response:
         """The figures of all workers together, in Prometheus' text format."""
-        return Response(figures.text(), media_type=CONTENT_TYPE)
+        of_database = await figures.ask_database()
+        return Response(await run_in_threadpool(figures.text, of_database), media_type=CONTENT_TYPE)
 
     return router

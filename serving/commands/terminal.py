@@ -14,7 +14,13 @@ from zoneinfo import ZoneInfo
 import orjson
 import typer
 
-from recsys.errors import BundleError, BundleNotFoundError, ConfigError, StoreUnavailableError
+from recsys.errors import (
+    BundleError,
+    BundleNotFoundError,
+    ConfigError,
+    InvalidRequestError,
+    StoreUnavailableError,
+)
 from serving.settings import Settings, read_settings
 from serving.storage.sql import SqlStore
 
@@ -92,17 +98,15 @@ def make_ready(store: SqlStore, settings: Settings) -> None:
     Raises:
         StoreUnavailableError: The database does not answer, or somebody has to migrate it.
     """
-    if store.is_ready():
-        return
     if store.is_embedded:
-        from serving.storage.migrate import migrate
+        if not store.is_ready():
+            from serving.storage.migrate import migrate
 
-        migrate(settings.database_url)
+            migrate(settings.database_url)
         return
-    store.keys()  # says which of the two it is
-    raise StoreUnavailableError(
-        f"the database {store.place} has not the schema of this program: run `recsys-serve migrate`"
-    )
+    fault = store.schema_fault()
+    if fault is not None:
+        raise StoreUnavailableError(fault)
 
 
 def bundle_hint(folder: Path | None) -> str | None:
@@ -156,6 +160,22 @@ def instant_of(text: str | None, zone: ZoneInfo) -> datetime | None:
     return instant.astimezone(UTC)
 
 
+def effective_at_of(text: str | None) -> datetime | None:
+    """What ``--at`` says, in the zone of the settings; None = now.
+
+    Raises:
+        ConfigError: It is no time, or lies in the past.
+    """
+    from serving.services.moments import effective_from
+
+    effective_at = instant_of(text, zone_of_settings())
+    try:
+        effective_from(effective_at, datetime.now(UTC))
+    except InvalidRequestError:
+        raise ConfigError(f"--at {text}: lies in the past; leave it out for now") from None
+    return effective_at
+
+
 def zone_of_settings() -> ZoneInfo:
     """The zone whose midnights begin days."""
     return ZoneInfo(read_settings({}).time_zone)
@@ -164,6 +184,16 @@ def zone_of_settings() -> ZoneInfo:
 def minute(instant: datetime) -> str:
     """An instant for people, in UTC."""
     return f"{instant:%Y-%m-%d %H:%M}"
+
+
+def local_minute(instant: datetime, zone: ZoneInfo) -> str:
+    """An instant for people who typed it in their own zone.
+
+    Example:
+        >>> local_minute(datetime(2025, 2, 28, 21, tzinfo=UTC), ZoneInfo("Europe/Moscow"))
+        '2025-03-01 00:00 Europe/Moscow'
+    """
+    return f"{minute(instant.astimezone(zone))} {zone.key}"
 
 
 def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from recsys.errors import ConfigError, UnauthenticatedError
 from serving.accounts import Role, Session, User
-from serving.ports import Clock, Store
 from serving.security import lockout, passwords, sessions
 from serving.security.oidc import Person, Provider, SingleSignOn, roles_of
+from serving.services.services import Services
 from serving.settings import Settings
 from serving.web.authentication import RIGHTS, Right
 from serving.web.rate_limits import RateLimit
@@ -48,16 +48,15 @@ class Desk:
     """Lets people in and out.
 
     Args:
-        store: Where users and sessions live.
-        clock: The time.
+        services: The store where users and sessions live, and the time.
         settings: How long sessions last, and who signs on.
 
     Raises:
         ConfigError: The settings of single sign-on do not go together.
     """
 
-    def __init__(self, store: Store, clock: Clock, settings: Settings) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, services: Services, settings: Settings) -> None:
+        self._store, self._clock, self._in_thread = services.store, services.clock, services.in_thread
         self._lasts = timedelta(hours=settings.session_hours)
         self._idle = timedelta(minutes=settings.session_idle_minutes)
         self._tries = RateLimit(_TRIES_PER_SECOND)
@@ -67,7 +66,7 @@ class Desk:
 
     async def visitor(self, secret: str | None) -> Visitor | None:
         """Whose session a cookie is; None = nobody's, or one that is over."""
-        return None if not secret else await asyncio.to_thread(self._look_up, secret)
+        return None if not secret else await self._in_thread(self._look_up, secret)
 
     def _look_up(self, secret: str) -> Visitor | None:
         session = self._store.session(sessions.digest_of(secret))
@@ -100,21 +99,21 @@ class Desk:
         secret, session = sessions.new_session(
             user.name, user.role, max(begun_at, user.changed_at), self._lasts
         )
-        await asyncio.to_thread(self._store.add_session, session)
+        await self._in_thread(self._store.add_session, session)
         return secret
 
     async def _check(self, trier: lockout.Trier, password: str) -> User:
         """The user whose password this is, as it was when the check began; a success wipes the slate."""
-        await asyncio.to_thread(lockout.count_attempt, self._store, trier, self._clock.now())
-        user = await asyncio.to_thread(self._store.user, trier.user_name)
+        await self._in_thread(lockout.count_attempt, self._store, trier, self._clock.now())
+        user = await self._in_thread(self._store.user, trier.user_name)
         password_hash = None if user is None else user.password_hash
         async with self._hashing:
             is_right = await asyncio.to_thread(passwords.is_right, password, password_hash)
         # Hashing takes its time, and more while others wait: meanwhile the password may have been replaced.
-        present = await asyncio.to_thread(self._store.user, trier.user_name)
+        present = await self._in_thread(self._store.user, trier.user_name)
         if user is None or user != present or user.is_disabled or not is_right:
             raise UnauthenticatedError("name or password is wrong")
-        await asyncio.to_thread(lockout.forgive, self._store, trier)
+        await self._in_thread(lockout.forgive, self._store, trier)
         return user
 
     async def sign_on(self, person: Person) -> str:
@@ -122,7 +121,7 @@ class Desk:
         secret, session = sessions.new_session(
             person.name, person.role, self._clock.now(), self._lasts, is_single_sign_on=True
         )
-        await asyncio.to_thread(self._store.add_session, session)
+        await self._in_thread(self._store.add_session, session)
         return secret
 
     def count_sign_on_step(self, address: str) -> None:
@@ -150,18 +149,18 @@ class Desk:
         async with self._hashing:
             password_hash = await asyncio.to_thread(passwords.hash_password, new)
         now = self._clock.now()
-        if not await asyncio.to_thread(self._store.change_password, user, password_hash, now):
+        if not await self._in_thread(self._store.change_password, user, password_hash, now):
             raise UnauthenticatedError("name or password is wrong")
 
     async def log_out(self, secret: str | None) -> None:
         """End the session of a cookie, if there is one."""
         if secret:
-            await asyncio.to_thread(self._store.end_session, sessions.digest_of(secret))
+            await self._in_thread(self._store.end_session, sessions.digest_of(secret))
 
     async def log_out_everywhere(self, visitor: Visitor) -> None:
         """End every session of the person."""
         session = visitor.session
-        await asyncio.to_thread(self._store.end_sessions_of, session.user_name, session.is_single_sign_on)
+        await self._in_thread(self._store.end_sessions_of, session.user_name, session.is_single_sign_on)
 
     def now(self) -> datetime:
         """The present."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -46,7 +45,7 @@ def console_router(services: Services, settings: Settings) -> APIRouter:
     pages = Pages(ZoneInfo(settings.time_zone))
     console = _Console(
         services,
-        Desk(services.store, services.clock, settings),
+        Desk(services, settings),
         pages,
         Cookies(settings.is_console_cookie_secure),
     )
@@ -205,7 +204,7 @@ class _Console:
         visitor = await self._visitor(request)
         if visitor is None:
             return _to_login(request)
-        overview = await asyncio.to_thread(build_overview, self._services, visitor.rights)
+        overview = await self._services.in_thread(build_overview, self._services, visitor.rights)
         return self._pages.page("overview.html", request, overview=overview, **_mine(visitor))
 
     async def show_password(self, request: Request) -> Response:

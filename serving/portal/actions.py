@@ -166,7 +166,7 @@ def _digest(question: ShownOffer) -> str:
 
 async def _state(services: Services, client_id: ClientId) -> ClientState:
     """What the company has now; of an unknown one nothing."""
-    state = await services.read(services.store.client_state, client_id)
+    state = await services.ask(services.store.client_state, client_id)
     return ClientState(client_id) if state is None else present(state, services.clock.now())
 
 

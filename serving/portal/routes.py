@@ -194,7 +194,7 @@ async def build_view(services: Services, question: ViewQuestion) -> View:
     """Decide and gather all that the page shows of a company."""
     client_id, language = ClientId(question.client_id), question.language
     recommendation = await recommend(services, _query(services, question))
-    stored = await services.read(services.store.client_state, client_id)
+    stored = await services.ask(services.store.client_state, client_id)
     now, world = services.clock.now(), services.scoring.world
     state = present(stored or ClientState(client_id), now)
     cards = CardWriter(world, state, language, now.date())

@@ -54,7 +54,7 @@ async def get_client(services: Services, client_id: ClientId) -> ClientState:
     Raises:
         UnknownClientError: There is no such client.
     """
-    state = await services.read(services.store.client_state, client_id)
+    state = await services.ask(services.store.client_state, client_id)
     if state is None:
         raise UnknownClientError(client_id, f"create it with PUT /v1/clients/{client_id}")
     now = services.clock.now()
@@ -135,7 +135,7 @@ async def put_months(services: Services, changes: Sequence[MonthChange]) -> dict
 
 async def find_clients(services: Services, text: str, limit: int) -> list[ClientState]:
     """Clients whose id or name contains the text, ordered by name, then id."""
-    return await services.read(lambda wanted: services.store.find_clients(wanted, limit), text)
+    return await services.read(services.store.find_clients, text, limit)
 
 
 def list_offers(services: Services) -> OffersInForce:

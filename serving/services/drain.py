@@ -34,11 +34,13 @@ class Drain:
     Attributes:
         hears_signals: Whether signals are its business: those of a process that is a server and nothing else.
         is_draining: Whether it was heard.
+        is_over: Whether the wait is over as well.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.hears_signals = False
         self.is_draining = False
+        self.is_over = False
         self._seconds = seconds
         self._heard_at = 0.0
         self._before: dict[int, Handler] = {}
@@ -82,6 +84,7 @@ class Drain:
             self._loop.call_later(waits, self._end, number)
 
     def _end(self, number: int) -> None:
+        self.is_over = True
         before = self._before.get(number)
         if before is not None:
             before(number, None)

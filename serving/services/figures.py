@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -68,12 +68,10 @@ class Figures:
         services.measures.watch_all(self._gauges)
 
     def gather(self) -> Snapshot:
-        """Count what waits to be counted, and leave it for the other workers; blocks, and never raises."""
+        """Put together what was counted, and leave it for the other workers; blocks for no database."""
         services, measures = self._services, self._services.measures
         with self._lock:
             services.drift.count(services.clock.now())
-            if not services.commits.are_reads_away:  # it would wait for nobody, and so would the scrape
-                services.outcomes.count(services.store, measures)
             self._count_cache()
             cpu = _cpu_seconds()
             measures.count(CPU_SECONDS, n=cpu - self._cpu_seen)
@@ -87,15 +85,32 @@ class Figures:
                 self._tell(f"figures cannot be left for the other workers: {error}")
         return own
 
-    def text(self) -> bytes:
-        """What Prometheus reads, of all workers together; blocks while the database is asked."""
+    def count_outcomes(self) -> None:
+        """Count what followed decisions, unless reads are known to be away; blocks meanwhile."""
+        services = self._services
+        if not services.commits.are_reads_away:
+            services.outcomes.count(services.store, services.measures)
+
+    async def ask_database(self) -> dict[Key, float]:
+        """Count the latest outcomes, and see how the database that all share stands, in a bounded time."""
+        try:
+            return await self._services.in_thread(self._look_at_database)
+        except StoreUnavailableError:
+            return {(IS_DATABASE_UP,): 0}
+
+    def text(self, of_database: Mapping[Key, float]) -> bytes:
+        """What Prometheus reads, of all workers together.
+
+        Args:
+            of_database: What `ask_database` found.
+        """
         own = self.gather()
         try:
             figures = self._spool.merged(own)
         except OSError as error:
             self._tell(f"the figures of the other workers cannot be read: {error}")
             figures = own
-        figures.gauges.update(self._shared())
+        figures.gauges.update({(WORKERS_WANTED,): self._n_workers, **of_database})
         world = self._world()
         scorer = None if world is None else world.ranking.scorer
         if scorer is not None and scorer.reference is not None:
@@ -155,19 +170,16 @@ class Figures:
                 yield (BUNDLE_AGE,), _seconds(bundle.manifest.created_at, now)
                 yield (BUNDLE_DATA_AGE,), _seconds(bundle.manifest.as_of, now)
 
-    def _shared(self) -> Iterator[tuple[Key, float]]:
-        """What is true of the whole server, and of the database that all share."""
+    def _look_at_database(self) -> dict[Key, float]:
         services = self._services
-        yield (WORKERS_WANTED,), self._n_workers
-        is_up = is_database_ready(services)
-        yield (IS_DATABASE_UP,), is_up
-        try:
-            ages = services.store.source_ages() if is_up else []
-        except StoreUnavailableError:
-            return
-        now = services.clock.now()
-        for age in ages:
-            yield (SOURCE_AGE, age.source), _seconds(age.loaded_at, now)
+        self.count_outcomes()
+        if not is_database_ready(services):
+            return {(IS_DATABASE_UP,): 0}
+        now, ages = services.clock.now(), services.store.source_ages()
+        of_sources: dict[Key, float] = {
+            (SOURCE_AGE, age.source): _seconds(age.loaded_at, now) for age in ages
+        }
+        return {(IS_DATABASE_UP,): 1, **of_sources}
 
 
 def _seconds(since: datetime, now: datetime) -> float:

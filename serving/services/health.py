@@ -43,7 +43,7 @@ class Readiness:
         is_ready: Whether requests for recommendations can be answered; without the database too.
         faults: What is wrong apart from models, one sentence for each.
         looked_seconds_ago: How long ago this process last saw everything that was ordered, ≥0; None = never.
-        is_database_ready: Whether the database answers and its schema is the known one.
+        is_database_ready: Whether the database answers and takes writes.
         bundle_version: Version of the models in use; None when there are none.
         degraded: Why there are none; answers are then labelled fallbacks.
         policy_version: The policy in use; None when it could not be read yet.
@@ -76,16 +76,16 @@ def check_readiness(services: Services) -> Readiness:
     scoring = services.scoring
     looked_at = scoring.looked_at
     looked_seconds_ago = None if looked_at is None else _seconds(looked_at, services.clock.now())
-    faults = (*_faults(scoring.policy_fault, looked_seconds_ago), *scoring.source.faults)
+    is_up = is_database_ready(services)
+    found = (scoring.policy_fault, services.schema.fault)
+    faults = (*_faults(found, looked_seconds_ago), *scoring.source.faults)
     try:
         world = scoring.world
-        faults = (*faults, *(() if world.trials is None else world.trials.faults))
-        is_up = is_database_ready(services)
-        sources = _freshness(services) if is_up else ()
     except StoreUnavailableError:
-        is_up = is_database_ready(services)
         faults = faults or (_NEVER_READ,)
         return Readiness(False, faults, looked_seconds_ago, is_up, None, None, None, None, 0, ())
+    if world.trials is not None:
+        faults = (*faults, *world.trials.faults)
     return Readiness(
         is_ready=True,
         faults=(*faults, *_faults_of_writing(services, is_up)),
@@ -96,15 +96,14 @@ def check_readiness(services: Services) -> Readiness:
         policy_version=world.policy_version,
         catalogue_version=world.catalogue.version,
         n_offers=len(world.catalogue),
-        sources=sources,
+        sources=_freshness(services) if is_up else (),
         bundle_by=scoring.source.note,
         shadow_version=None if world.shadow is None else world.shadow.version,
     )
 
 
-def _faults(policy_fault: str | None, looked_seconds_ago: float | None) -> Iterator[str]:
-    if policy_fault is not None:
-        yield policy_fault
+def _faults(found: tuple[str | None, ...], looked_seconds_ago: float | None) -> Iterator[str]:
+    yield from filter(None, found)
     if looked_seconds_ago is not None and looked_seconds_ago > _STALE_SECONDS:
         yield (
             f"catalogue, policy and stops were last seen {looked_seconds_ago:.0f} s ago: what was ordered"
@@ -114,7 +113,7 @@ def _faults(policy_fault: str | None, looked_seconds_ago: float | None) -> Itera
 
 def is_database_ready(services: Services) -> bool:
     """Whether it answers and takes writes; one that is known to be away is not asked, for it might hang."""
-    return services.commits.outage is None and services.store.is_ready()
+    return services.commits.outage is None and services.schema.look(services.store)
 
 
 def _faults_of_writing(services: Services, is_database_ready: bool) -> Iterator[str]:
@@ -136,10 +135,15 @@ def _faults_of_writing(services: Services, is_database_ready: bool) -> Iterator[
 
 
 def _freshness(services: Services) -> tuple[Freshness, ...]:
+    """Nothing where it cannot be read: of another schema that table may not fit."""
     now = services.clock.now()
+    try:
+        ages = services.store.source_ages()
+    except StoreUnavailableError:
+        return ()
     return tuple(
         Freshness(age.source, age.newest_recorded_at, age.loaded_at, _seconds(age.loaded_at, now))
-        for age in services.store.source_ages()
+        for age in ages
     )
 
 

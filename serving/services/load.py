@@ -117,7 +117,7 @@ def _policy(
     rows = dataset.table("offers").sort("recorded_at").unique("offer_id", keep="last")
     offers = {offer.offer_id: offer for offer in store.catalogue(loaded_at).offers}
     offers |= {offer.offer_id: offer for offer in offers_from_rows(rows.iter_rows(named=True), (), ())}
-    policy, warnings = sound_policy(documents, offers.values(), str(folder))
+    policy, warnings = sound_policy(documents, offers.values(), str(folder), loaded_at)
     note = f"loaded from {folder.name}"
     version = PolicyVersion(policy.version, documents, loaded_at, loaded_at, "command line", note)
     return version, (*dropped_placements(store, policy, loaded_at), *warnings)

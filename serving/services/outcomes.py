@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from threading import Lock
 from typing import Final
 
 from recsys.domain import Event
@@ -25,6 +26,7 @@ class Outcomes:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[str, str]] = deque()
+        self._counting = Lock()
         self._n_lost = 0
 
     def take(self, events: Sequence[Event], is_new: Iterable[bool]) -> None:
@@ -44,6 +46,10 @@ class Outcomes:
             store: Where decisions are.
             measures: Where outcomes are counted.
         """
+        with self._counting:
+            self._count(store, measures)
+
+    def _count(self, store: Store, measures: Measures) -> None:
         n_lost, self._n_lost = self._n_lost, 0
         measures.count(OUTCOMES_LOST, n=n_lost)
         while self._waiting:

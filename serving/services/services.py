@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from recsys.errors import StoreUnavailableError
 from serving.ports import Clock, Store
@@ -18,17 +18,20 @@ from serving.services.drift import DriftWatch
 from serving.services.outcomes import Outcomes
 from serving.services.recommendation import Prepared, Query
 from serving.services.rounds import Rounds
+from serving.services.schema_watch import SchemaWatch
 from serving.services.scoring import Scoring
 from serving.services.shadow import Shadow
 from serving.telemetry.measures import Measures
 
 # A read takes a millisecond; so long does a decision wait for one before it takes what is remembered.
 _SECONDS_TO_READ = 1.0
+# What else somebody waits for may take longer; where it hangs, he is told so before he gives up.
+_SECONDS_TO_WAIT = 2.0
 # Threads of their own: others may be busy for longer than that with logins, figures or upkeep.
 _N_READERS = 8
 
 Value = TypeVar("Value")
-Argument = TypeVar("Argument")
+Arguments = TypeVarTuple("Arguments")
 
 
 def _new_readers() -> ThreadPoolExecutor:
@@ -57,6 +60,7 @@ class Services:
         outcomes: Counts what followed decisions.
         shadow: Scores a share of the decisions with the models in shadow.
         drain: Whether the server is about to end.
+        schema: Whether the database has the known schema.
         readers: Threads for `ask` alone; they begin when they are needed.
     """
 
@@ -72,10 +76,11 @@ class Services:
     outcomes: Outcomes = field(default_factory=Outcomes)
     shadow: Shadow = field(default_factory=Shadow)
     drain: Drain = field(default_factory=Drain)
+    schema: SchemaWatch = field(default_factory=SchemaWatch)
     readers: ThreadPoolExecutor = field(default_factory=_new_readers)
 
-    async def ask(self, query: Callable[[Argument], Value], argument: Argument) -> Value:
-        """Run a read that a decision waits for, in a bounded time.
+    async def ask(self, query: Callable[[*Arguments], Value], *arguments: *Arguments) -> Value:
+        """Run a read of a few rows, such as a decision waits for, in a bounded time.
 
         One that fails, or takes too long, begins an outage; while reads are away, nobody is kept waiting.
 
@@ -86,19 +91,39 @@ class Services:
             raise StoreUnavailableError("the database is away", is_told=True)
         try:
             if self.store.is_embedded:
-                return query(argument)
+                return query(*arguments)
             async with asyncio.timeout(_SECONDS_TO_READ):
-                return await asyncio.get_running_loop().run_in_executor(self.readers, query, argument)
+                return await asyncio.get_running_loop().run_in_executor(self.readers, query, *arguments)
         except StoreUnavailableError as error:
             self.commits.lose(error, are_reads=True)
             raise
         except TimeoutError as error:
-            slow = StoreUnavailableError(f"the database took more than {_SECONDS_TO_READ} s to read a client")
+            slow = StoreUnavailableError(f"the database took more than {_SECONDS_TO_READ} s for a small read")
             self.commits.lose(slow, are_reads=True)
             raise slow from error
 
-    async def read(self, query: Callable[[Argument], Value], argument: Argument) -> Value:
-        """Run a read of the store: at once when it is embedded, else in a thread."""
-        if self.store.is_embedded:
-            return query(argument)
-        return await asyncio.to_thread(query, argument)
+    async def in_thread(self, work: Callable[[*Arguments], Value], *arguments: *Arguments) -> Value:
+        """Do in a thread what may take a while in the store, and wait for it a bounded time.
+
+        That it is slow begins no outage: it may be much that was asked for. What hangs goes on by itself.
+
+        Raises:
+            StoreUnavailableError: The store did not answer; of a write nobody knows whether it was done.
+        """
+        if self.commits.are_reads_away:
+            raise StoreUnavailableError("the database is away", is_told=True)
+        try:
+            async with asyncio.timeout(_SECONDS_TO_WAIT):
+                return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+        except TimeoutError as error:
+            raise StoreUnavailableError(f"the database took more than {_SECONDS_TO_WAIT} s") from error
+
+    async def read(self, query: Callable[[*Arguments], Value], *arguments: *Arguments) -> Value:
+        """Run a read of many rows: at once when the store is embedded, else as `in_thread` does.
+
+        Raises:
+            StoreUnavailableError: The store did not answer.
+        """
+        if self.store.is_embedded and not self.commits.are_reads_away:
+            return query(*arguments)
+        return await self.in_thread(query, *arguments)

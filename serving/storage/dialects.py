@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -13,10 +11,11 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event, pool
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from recsys.errors import ConfigError, ConflictError, DataError, StoreUnavailableError
+from serving.storage.pools import Trust, first_line
 from serving.storage.types import Texts
 
 # A write waits for other writers; a read runs on the event loop, where everybody would wait for it.
@@ -32,8 +31,6 @@ _CONNECT = {
 }
 # Of each kind, per process: what requests, the writer and the loops use at once; who gets none soon is told.
 _POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 10, "pool_timeout": 5}
-# A connection that lay unused is tried before it is used: asking each time takes as long as a small read.
-_SECONDS_TRUSTED = 1.0
 # What a request waits for ends before whoever asked gives up; `streaming` has no limit.
 _LIMIT_READS = "SET statement_timeout = '30s'"
 _LIFT_LIMIT = "SET LOCAL statement_timeout = 0"
@@ -108,8 +105,11 @@ class Database:
         connect = _connect_sqlite if self.is_embedded else _connect_postgresql
         self.reader, self.writer = connect(url)
         self._is_disposed = False
+        self._trust = Trust(self.place)
         for engine in (self.reader, self.writer):
             event.listen(engine, "checkin", self._close_late)
+            if not self.is_embedded:
+                self._trust.watch(engine)
         self.dialect = self.writer.dialect
 
     def insert(self, table: sa.Table) -> Insert:
@@ -127,27 +127,59 @@ class Database:
         return column == sa.any_(texts)
 
     @contextmanager
+    def reading(self) -> Iterator[Cursor]:
+        """A cursor whose statements stand alone.
+
+        Raises:
+            LostConnectionError: The connection had died; another one may live.
+        """
+        own = self.reader.raw_connection()
+        try:
+            yield own.cursor()
+        except psycopg.Error as error:
+            self._trust.check(own, error)
+            raise
+        finally:
+            own.close()
+
+    @contextmanager
     def streaming(self) -> Iterator[sa.Connection]:
-        """A connection whose long reads see one state of the data and hold up no writer."""
+        """A connection whose long reads see one state of the data and hold up no writer.
+
+        Raises:
+            LostConnectionError: The connection had died; another one may live.
+        """
         with self.reader.connect() as connection:
-            if not self.is_embedded:
-                # A server-side cursor lives in a transaction only.
-                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-                connection.exec_driver_sql(_LIFT_LIMIT)
-            yield connection
+            own = connection.connection
+            try:
+                if not self.is_embedded:
+                    # A server-side cursor lives in a transaction only.
+                    connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                    connection.exec_driver_sql(_LIFT_LIMIT)
+                yield connection
+            except (psycopg.Error, DBAPIError) as error:
+                if not self.is_embedded:
+                    self._trust.check(own, error)
+                raise
 
     @contextmanager
     def writing(self) -> Iterator[Cursor]:
         """A cursor in a transaction: durable at the end, undone where anything fails.
 
         Raises:
+            LostConnectionError: The connection had died before the commit; another one may live.
             StoreUnavailableError: The database was closed: what goes on in portions ends with it.
         """
         if self._is_disposed:
             raise StoreUnavailableError(f"the database {self.place} is closed")
         if not self.is_embedded:
             with self.writer.begin() as connection:
-                yield connection.connection.cursor()
+                own = connection.connection
+                try:
+                    yield own.cursor()
+                except psycopg.Error as error:
+                    self._trust.check(own, error)
+                    raise
             return
         # SQLAlchemy's own way of beginning and ending takes longer than writing a decision does.
         own = self.writer.raw_connection()
@@ -214,7 +246,7 @@ class Database:
             ) from error
         if _is_no_answer(cause):
             raise StoreUnavailableError(
-                f"the database {self.place} did not answer: {_first_line(cause)}"
+                f"the database {self.place} did not answer: {first_line(cause)}"
             ) from error
 
     def dispose(self) -> None:
@@ -265,8 +297,8 @@ def open_database(database_url: str) -> Database:
 def refusal(error: Exception) -> ConflictError | DataError:
     """What to tell whoever wrote a row that the database refused."""
     if isinstance(error, sqlite3.IntegrityError | psycopg.errors.UniqueViolation):
-        return ConflictError(f"the id was used before with another content: {_first_line(error)}")
-    return DataError(f"the database refused the row: {_first_line(error)}")
+        return ConflictError(f"the id was used before with another content: {first_line(error)}")
+    return DataError(f"the database refused the row: {first_line(error)}")
 
 
 def _connect_sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
@@ -308,26 +340,7 @@ def _connect_postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
     writer = sa.create_engine(url, connect_args=defaults, **_POOL)
     reader = sa.create_engine(url, connect_args=defaults, isolation_level="AUTOCOMMIT", **_POOL)
     event.listen(reader, "connect", _limit_reads)
-    for engine in (reader, writer):
-        _try_what_lay_unused(engine)
     return reader, writer
-
-
-def _try_what_lay_unused(engine: sa.Engine) -> None:
-    """Replace connections that died in the pool, for example with the server that was started anew."""
-
-    @event.listens_for(engine, "checkin")
-    def note_time(_connection: object, record: pool.ConnectionPoolEntry) -> None:
-        record.info["used_at"] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def try_connection(connection: Any, record: pool.ConnectionPoolEntry, _proxy: object) -> None:
-        if time.monotonic() - record.info.get("used_at", math.inf) < _SECONDS_TRUSTED:
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except psycopg.Error as error:
-            raise InvalidatePoolError from error  # those that lie beside it died with it
 
 
 def _limit_reads(connection: psycopg.Connection[Any], _record: object) -> None:
@@ -359,7 +372,3 @@ def _is_no_answer(cause: BaseException | None) -> bool:
         | psycopg.InterfaceError
         | psycopg.errors.ReadOnlySqlTransaction,
     ) or (type(cause) is sqlite3.DatabaseError)  # "file is not a database", "malformed"
-
-
-def _first_line(cause: BaseException | None) -> str:
-    return str(cause).strip().split("\n", maxsplit=1)[0]

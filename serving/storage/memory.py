@@ -354,6 +354,10 @@ class MemoryStore(MemoryContent, MemoryExperiments, MemoryBundles, MemoryAccount
         """True."""
         return True
 
+    def schema_fault(self) -> str | None:
+        """None: there is no schema."""
+        return None
+
     def close(self) -> None:
         """Nothing to give back."""
 

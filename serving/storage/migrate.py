@@ -18,12 +18,15 @@ from serving.storage.sql import SqlStore
 
 NEWEST = "head"
 NOTHING = "base"
+# PostgreSQL's advisory lock of whoever migrates, the same in every release; others are in `log_queries`.
+_LOCK = 7_153
 
 
 def migrate(database_url: str, revision: str = NEWEST) -> str | None:
     """Run the migrations up or down to a revision; nothing is done where it holds already.
 
-    At the newest schema the log gets room for the months ahead.
+    Of two at the same time the second one waits for the first. At the newest schema the log gets room for
+    the months ahead.
 
     Args:
         database_url: The database.
@@ -63,6 +66,8 @@ def _move(connection: sa.Connection, revision: str) -> str | None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    if connection.dialect.name == "postgresql":  # on SQLite one writer waits for the other anyway
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     present = MigrationContext.configure(connection).get_current_revision()
     # Revisions are numbered, so that an older one is a smaller text.
     if revision == NOTHING or (revision != NEWEST and present is not None and revision < present):

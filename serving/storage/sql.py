@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from threading import Lock, local
@@ -36,17 +34,24 @@ from serving.ports import (
 from serving.storage import content, loading, rules
 from serving.storage.accounts import SqlAccounts
 from serving.storage.bundles import SqlBundles
-from serving.storage.dialects import REFUSALS, Cursor, Database, TransientError, open_database, refusal
+from serving.storage.dialects import (
+    REFUSALS,
+    Cursor,
+    Database,
+    TransientError,
+    open_database,
+    refusal,
+)
 from serving.storage.lately import Lately
+from serving.storage.pools import LostConnectionError
 from serving.storage.queries import queries_of
+from serving.storage.repeats import once_more, until_free
 from serving.storage.schema import CONTRACT, DECISIONS, SCHEMA_REVISION
 from serving.storage.statements import Statement
 from serving.storage.upkeep import SqlUpkeep
 from serving.storage.writes import answer_of, do_all, do_one_by_one
 
 Result = TypeVar("Result")
-_SECONDS_OF_RETRIES = 30
-_LONGEST_PAUSE_SECONDS = 0.02
 _ROWS_AT_ONCE = 2_000
 _CLIENTS_AT_ONCE = 500
 # One statement for many clients saves journeys to a server; SQLite is at hand, and a list has its price.
@@ -309,10 +314,24 @@ class SqlStore(SqlAccounts, SqlBundles, SqlUpkeep):
     def is_ready(self) -> bool:
         """See `serving.ports.Store`."""
         try:
-            rows = self._rows(self._queries.content.schema_revision, {})
+            return self.schema_fault() is None
         except (StoreUnavailableError, TransientError):
             return False
-        return [row["version_num"] for row in rows] == [SCHEMA_REVISION]
+
+    def schema_fault(self) -> str | None:
+        """See `serving.ports.Store`."""
+        rows = self._rows(self._queries.content.schema_revision, {})
+        found = rows[0]["version_num"] if rows else "none"
+        if found == SCHEMA_REVISION:
+            return None
+        # Revisions are numbered, so that a newer one is a larger text.
+        is_newer = bool(rows) and found > SCHEMA_REVISION
+        cure = (
+            "run the release that it belongs to"
+            if is_newer
+            else "stop the servers, run `recsys-serve migrate`"
+        )
+        return f"the database has another schema: {found}, this program needs {SCHEMA_REVISION}: {cure}"
 
     def close(self) -> None:
         """See `serving.ports.Store`."""
@@ -324,8 +343,7 @@ class SqlStore(SqlAccounts, SqlBundles, SqlUpkeep):
     def _row(self, statement: Statement, values: Mapping[str, Any]) -> Sequence[Any] | None:
         """The first row, its values not converted; the short way for what every request reads."""
         if not self.is_embedded:
-            with self._reading() as cursor:
-                return statement.row(cursor, values)
+            return self._found(statement.row, values)
         try:
             return statement.row(self._own_cursor(), values)
         except sqlite3.Error:
@@ -333,26 +351,30 @@ class SqlStore(SqlAccounts, SqlBundles, SqlUpkeep):
                 raise
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        with self._reading() as cursor:
-            return statement.rows(cursor, values)
+        return self._found(statement.rows, values)
 
     def _long_rows(self, statement: Statement, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """As `_rows`, for what looks through whole tables."""
-        with self._database.answering(), self._database.streaming() as connection:
-            return statement.rows(connection.connection.cursor(), values)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Cursor]:
-        """A cursor whose statements stand alone."""
+        def read() -> list[dict[str, Any]]:
+            with self._database.streaming() as connection:
+                return statement.rows(connection.connection.cursor(), values)
+
         with self._database.answering():
-            if self._database.is_embedded:
-                yield self._own_cursor()
-                return
-            connection = self._database.reader.raw_connection()
+            return once_more(read)
+
+    def _found(self, run: Callable[[Cursor, Mapping[str, Any]], Result], values: Mapping[str, Any]) -> Result:
+        """What a statement finds that stands alone; asked once more where the connection had died."""
+        database = self._database
+        with database.answering():
+            if database.is_embedded:
+                return run(self._own_cursor(), values)
             try:
-                yield connection.cursor()
-            finally:
-                connection.close()
+                with database.reading() as cursor:
+                    return run(cursor, values)
+            except LostConnectionError:
+                with database.reading() as cursor:
+                    return run(cursor, values)
 
     def _own_cursor(self) -> Cursor:
         """The calling thread's cursor: opening a file for each read would cost more than the read."""
@@ -364,17 +386,14 @@ class SqlStore(SqlAccounts, SqlBundles, SqlUpkeep):
         return cursor
 
     def _transact(self, work: Callable[[Cursor], Result]) -> Result:
-        """Run work in one durable transaction, again if another writer was in the way."""
-        give_up_at = time.monotonic() + _SECONDS_OF_RETRIES
-        while True:
-            try:
-                with self._write_gate, self._database.explaining(), self._database.writing() as cursor:
-                    return work(cursor)
-            except TransientError as error:
-                if time.monotonic() > give_up_at:
-                    raise StoreUnavailableError(
-                        f"other writers kept the database {self.place} busy for {_SECONDS_OF_RETRIES} s;"
-                        " try again later"
-                    ) from error
-            # Two who were in each other's way would be so again at once.
-            time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 -- no secret
+        """Run work in one durable transaction, again if another writer was in the way.
+
+        Once more too where the connection had died before the commit. Where it dies in the commit nobody
+        knows what was stored: that is for the caller to settle.
+        """
+
+        def attempt() -> Result:
+            with self._write_gate, self._database.explaining(), self._database.writing() as cursor:
+                return work(cursor)
+
+        return once_more(lambda: until_free(attempt, self.place))

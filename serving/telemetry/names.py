@@ -119,7 +119,7 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
         LOOK_AGE: Metric(Kind.LARGEST, "since a worker last saw what is in force"),
         IS_READY: Metric(Kind.SMALLEST, "1 = every worker could answer, 0 = one could not"),
         IS_DRAINING: Metric(Kind.LARGEST, "1 = the server is ending"),
-        IS_DATABASE_UP: Metric(Kind.SMALLEST, "1 = the database answers and has the known schema"),
+        IS_DATABASE_UP: Metric(Kind.SMALLEST, "1 = the database answers and takes writes"),
         WORKERS: Metric(Kind.SUM, "workers that are alive"),
         WORKERS_WANTED: Metric(Kind.LARGEST, "workers that there should be (RECSYS_WORKERS)"),
         WORKER_MEMORY: Metric(Kind.LARGEST, "resident memory of the largest worker"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -14,9 +13,9 @@ from fastapi import Request
 
 from recsys.errors import ForbiddenError, StoreUnavailableError, UnauthenticatedError
 from serving.accounts import KeyRecord, Role
-from serving.ports import Clock, Store
 from serving.security.keys import KeyRing, is_ended
 from serving.security.tokens import Member, TokenRing, is_token
+from serving.services.services import Services
 from serving.telemetry.requests import note_key
 from serving.web.rate_limits import RateLimit
 
@@ -110,15 +109,19 @@ class Doorkeeper:
     times a second at most.
 
     Args:
-        store: Where the keys live.
-        clock: The time, for what ends.
+        services: The store where the keys live, and the time, for what ends.
         audience: What member tokens must be meant for.
         limits: How often callers may ask.
+
+    Attributes:
+        has_read: Whether the keys were ever read.
     """
 
-    def __init__(self, store: Store, clock: Clock, audience: str, limits: Limits) -> None:
-        self._store = store
-        self._clock = clock
+    def __init__(self, services: Services, audience: str, limits: Limits) -> None:
+        self.has_read = False
+        self._services = services
+        self._store = services.store
+        self._clock = services.clock
         self._keys = KeyRing()
         self._tokens = TokenRing(audience)
         self._limits = limits
@@ -142,6 +145,7 @@ class Doorkeeper:
         self._keys.replace([key for key in stored if not is_ended(key, now)])
         self._tokens.replace(token_keys)
         self._is_stale = False
+        self.has_read = True
 
     def write_down_use(self) -> None:
         """Write down which keys were used today, once a day for each key; blocks."""
@@ -162,10 +166,10 @@ class Doorkeeper:
             return self._admit(credential)
         except UnauthenticatedError as error:
             if time.monotonic() - self._read_at < _SECONDS_BETWEEN_READS:
-                if self._is_stale:
+                if self._is_stale or self._services.commits.are_reads_away:
                     raise StoreUnavailableError("the keys could not be read", is_told=True) from error
                 raise
-        await asyncio.to_thread(self.refresh)
+        await self._services.ask(self.refresh)
         return self._admit(credential)
 
     def _admit(self, credential: str) -> KeyRecord | Member:

@@ -8,14 +8,13 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextvars import Token
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.services.drain import Drain
 from serving.telemetry import log
 from serving.telemetry.budget import LineBudget
 from serving.telemetry.measures import Measures
@@ -70,22 +69,23 @@ class Observer:
     """Times every request, counts it by route and status, and gives it an id.
 
     `X-Request-ID` of the caller is kept where it is harmless, else one is made; the answer and every log
-    line carry it. While the server drains, every answer asks its caller to close the connection.
+    line carry it.
 
     Args:
         measures: Where requests are counted.
         rules: Which of them are logged.
-        drain: Whether the server is about to end.
+        is_closing: Whether answers are to end their connections, so that callers come to another server or
+            worker next time.
 
     Attributes:
         n_in_flight: Requests that are being answered.
     """
 
-    def __init__(self, measures: Measures, rules: RequestLog, drain: Drain) -> None:
+    def __init__(self, measures: Measures, rules: RequestLog, is_closing: Callable[[], bool]) -> None:
         self.n_in_flight = 0
         self._measures = measures
         self._rules = rules
-        self._drain = drain
+        self._is_closing = is_closing
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._budget = LineBudget(_MAX_LINES_PER_SECOND)
@@ -93,7 +93,7 @@ class Observer:
     def begin(self, scope: Scope) -> Observation:
         """Take a request in; give what this returns to `end`, whatever happens."""
         notes = RequestNotes(_given_id(scope) or f"{self._prefix}-{next(self._numbers):x}")
-        headers = ((_ID_HEADER, notes.request_id.encode()), *(_CLOSE if self._drain.is_draining else ()))
+        headers = ((_ID_HEADER, notes.request_id.encode()), *(_CLOSE if self._is_closing() else ()))
         self.n_in_flight += 1
         return Observation(notes, headers, time.perf_counter(), begin_request(notes))
 

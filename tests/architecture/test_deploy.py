@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from serving.telemetry.names import METRICS, Kind
 
 SETTING = re.compile(r"\bRECSYS_[A-Z_]+")
 METRIC = re.compile(r"\brecsys_[a-z_]+")
+DATABASE = "RECSYS_DATABASE_URL"  # the example says that compose sets it
 IMAGE = re.compile(r"[a-z]+(/[a-z]+)?(:[0-9a-z.-]+)?")
 
 
@@ -75,7 +77,7 @@ def test_a_password_may_hold_any_character(deploy: Path) -> None:
 
 
 def test_what_holds_secrets_is_no_part_of_a_commit(root_dir: Path, deploy: Path) -> None:
-    secret = ["recsys.env", ".env", "prometheus/key", "tables/clients.csv"]
+    secret = ["recsys.env", ".env", "prometheus/key", "tables/clients.csv", "bundles/x/manifest.json"]
     lines = (root_dir / ".gitignore").read_text().splitlines()
     for name in secret:
         assert any(f"deploy/{name}".startswith(line) for line in lines if line), name
@@ -84,14 +86,43 @@ def test_what_holds_secrets_is_no_part_of_a_commit(root_dir: Path, deploy: Path)
 def test_tables_can_be_handed_to_the_command_that_loads_them(deploy: Path) -> None:
     text = (deploy / "compose.yaml").read_text(encoding="utf-8")
     (folder,) = re.findall(r"run --rm tools load (\S+)", text)
-    mounts = [each.rsplit(":", 2) for each in compose(deploy)["tools"]["volumes"] if each.endswith(":ro")]
-    assert [target for _, target, _ in mounts] == [folder]
+    assert only_read(deploy, "tools")[folder] == "${TABLES_DIR:-./tables}"
 
 
-def test_what_a_check_finds_keeps_no_server_from_starting(deploy: Path) -> None:
+def only_read(deploy: Path, service: str) -> dict[str, str]:
+    """Folders of the host that a service may read: where they are inside → outside."""
+    mounts = [each.rsplit(":", 2) for each in compose(deploy)[service]["volumes"] if each.endswith(":ro")]
+    return {target: source for source, target, _ in mounts}
+
+
+def test_models_can_be_handed_to_the_server(deploy: Path) -> None:
+    image = (deploy / "Containerfile").read_text(encoding="utf-8")
+    (folder,) = re.findall(r"RECSYS_BUNDLES_DIR=(\S+)", image)
+    for service in ("server", "tools"):
+        assert only_read(deploy, service)[folder] == "${BUNDLES_DIR:-./bundles}"
+    text = (deploy / "compose.yaml").read_text(encoding="utf-8")
+    assert re.search(r"recsys-train fit .* --out deploy/bundles$", text, re.MULTILINE)
+
+
+def test_nothing_goes_before_the_file_of_settings(deploy: Path) -> None:
+    assert compose(deploy)["server"]["command"] == ["run"], "an option would override it in silence"
+    settings = (deploy / "recsys.env.example").read_text(encoding="utf-8")
+    assert not set(SETTING.findall(settings)) & set(compose(deploy)["server"]["environment"]) - {DATABASE}
+
+
+def test_the_proxy_is_named_as_the_server_reads_it(deploy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = (deploy / "recsys.env.example").read_text(encoding="utf-8")
+    ((name, addresses),) = re.findall(r"^#(FORWARDED\w+)=(\S+)$", settings, re.MULTILINE)
+    monkeypatch.setenv(name, addresses)
+    assert uvicorn.Config("app").forwarded_allow_ips == addresses
+    assert name in (deploy / "compose.yaml").read_text(encoding="utf-8")
+
+
+def test_a_start_migrates_no_database_that_others_share(deploy: Path) -> None:
+    """What a check finds is logged, and keeps no server from starting."""
     unit = (deploy / "recsys.service").read_text(encoding="utf-8")
     before = re.findall(r"^ExecStartPre=(-?)\S*recsys-serve (\w+)$", unit, re.MULTILINE)
-    assert before == [("-", "migrate"), ("-", "check")]
+    assert before == [("-", "check")]
 
 
 def test_two_servers_that_decide_alike_are_no_two_versions(deploy: Path) -> None:

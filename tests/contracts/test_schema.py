@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +21,8 @@ from recsys.decision.policy.read import policy_from_documents
 from recsys.domain import OfferKind
 from recsys.errors import ConfigError, StoreUnavailableError
 from recsys.tables import DECISION_ITEMS, TABLES
+from serving.commands.terminal import make_ready
+from serving.settings import Settings
 from serving.storage.dialects import open_database
 from serving.storage.migrate import NOTHING, migrate
 from serving.storage.schema import CONTRACT, METADATA, SCHEMA_REVISION
@@ -219,6 +223,47 @@ def test_every_contract_column_is_stored() -> None:
         ]
 
 
+def test_two_who_migrate_at_once_do_it_once(empty_database: str) -> None:
+    # processes, as Alembic keeps what it works on in its modules
+    work = [sys.executable, "-c", f"from serving.storage.migrate import migrate; migrate({empty_database!r})"]
+    at_once = [subprocess.Popen(work) for _ in range(3)]
+    assert [each.wait(60) for each in at_once] == [0, 0, 0]
+    store = SqlStore(empty_database)
+    assert store.is_ready()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("revision", "cure"),
+    [
+        ("0008", "run the release that it belongs to"),
+        ("0006", "stop the servers, run `recsys-serve migrate`"),
+    ],
+)
+def test_another_schema_is_told_with_both_numbers_and_the_cure(
+    empty_database: str, revision: str, cure: str
+) -> None:
+    migrate(empty_database)
+    store = SqlStore(empty_database)
+    assert store.schema_fault() is None
+    set_revision(empty_database, revision)
+    needed = f"the database has another schema: {revision}, this program needs {SCHEMA_REVISION}"
+    assert store.schema_fault() == f"{needed}: {cure}"
+    assert not store.is_ready()
+    settings = Settings(database_url=empty_database)
+    if not store.is_embedded:
+        with pytest.raises(StoreUnavailableError, match=needed):
+            make_ready(store, settings)
+    store.close()
+
+
+def set_revision(database_url: str, revision: str) -> None:
+    database = open_database(database_url)
+    with database.writer.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :found"), {"found": revision})
+    database.dispose()
+
+
 def test_a_database_without_tables_says_what_to_run(empty_database: str) -> None:
     store = SqlStore(empty_database)
     assert not store.is_ready()
@@ -284,9 +329,6 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 
 def test_a_newer_database_is_refused(empty_database: str) -> None:
     migrate(empty_database)
-    database = open_database(empty_database)
-    with database.writer.begin() as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    database.dispose()
+    set_revision(empty_database, "9999")
     with pytest.raises(StoreUnavailableError, match="newer program"):
         migrate(empty_database)

@@ -404,6 +404,9 @@ class TestEvents:
         assert [(fault.index, fault.event_id, fault.code) for fault in caught.value.faults] == [
             (1, "bad", code)
         ]
+        message = caught.value.faults[0].message
+        assert any(cure in message for cure in ("; send", "; create", "needs the")), message
+        assert "None" not in message
         assert list(log.read_rows("events")) == []
         state = log.client_state(ACME)
         assert state is not None

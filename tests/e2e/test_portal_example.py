@@ -309,7 +309,7 @@ def test_what_was_not_on_the_screen_is_not_reported(page: Page, shop: Shop, stor
     assert len(stored(store, "impression")) == n_cards
 
 
-@pytest.mark.parametrize("fault", [503, "lose"])
+@pytest.mark.parametrize("fault", [404, 408, 500, 503, "lose"])
 def test_a_report_that_fails_is_sent_again_and_counts_once(
     page: Page, shop: Shop, store: MemoryStore, fault: int | str
 ) -> None:
@@ -382,6 +382,18 @@ def test_where_a_batch_is_refused_as_a_whole_the_others_of_it_are_stored(
     eventually(lambda: {*sent_ids(store, "complaint")} >= {"e-1", "e-3"})
     eventually(lambda: not outbox(page))
     assert {row["client_id"] for row in stored(store, "complaint")} == {CLIENT}
+
+
+def test_where_a_refusal_names_no_event_they_are_sent_one_by_one(
+    page: Page, shop: Shop, store: MemoryStore
+) -> None:
+    then = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    sound = {"event_type": "complaint", "client_id": CLIENT, "occurred_at": then}
+    events = [{**sound, "event_id": f"e-{n}"} for n in range(3)]
+    put_into_outbox(page, shop, events[0], {**events[1], "slot": "first"}, events[2])
+    open_shop(page, shop)
+    eventually(lambda: not outbox(page))
+    assert {*sent_ids(store, "complaint")} == {"e-0", "e-2"}
 
 
 def test_what_one_saw_is_not_reported_by_the_next_one(page: Page, shop: Shop, store: MemoryStore) -> None:

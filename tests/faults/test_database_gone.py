@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import time
@@ -14,6 +16,7 @@ import pytest
 Compare = Callable[..., None]
 NewOperator = Callable[[str], Any]
 N_ANSWERS = 40
+SECONDS_TO_GIVE_UP = 60.0
 
 
 def n_labelled(load: Any) -> int:
@@ -99,6 +102,57 @@ def test_two_workers_lose_nothing_without_the_database(postgresql: Any, new_oper
     assert promised.items() <= stored.items()
     # A retry that comes to another worker than the one that was killed is decided anew.
     assert len(stored) - len(promised) <= ledger.n_broken
+
+
+def ask_on(connection: http.client.HTTPConnection, operator: Any) -> tuple[int, str | None, str | None]:
+    """Status, cause of degradation, and the header that says what becomes of the connection."""
+    body = json.dumps({"client_id": "c001", "placements": [{"placement_id": "home"}]})
+    connection.request("POST", "/v1/recommendations", body, {"Authorization": f"Bearer {operator.key}"})
+    answer = connection.getresponse()
+    told = json.loads(answer.read())
+    return answer.status, told.get("degraded"), answer.getheader("connection")
+
+
+def test_a_worker_that_dies_without_the_database_is_replaced_when_it_is_back(
+    postgresql: Any, new_operator: NewOperator
+) -> None:
+    operator = new_operator(postgresql.get_uri())
+    server = operator.serve(n_workers=2)
+
+    def told(event: str, n: int) -> None:
+        deadline = time.monotonic() + SECONDS_TO_GIVE_UP
+        while len(server.told(event)) < n:
+            assert time.monotonic() < deadline, f"waited in vain for {event}"
+            time.sleep(0.05)
+
+    def ask() -> tuple[int, str | None, str | None]:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        try:
+            return ask_on(connection, operator)
+        finally:
+            connection.close()
+
+    told("worker_started", 2)
+    stop(postgresql)
+    told("store_away", 2)
+    victim, other = server.worker_pids()
+    os.kill(victim, signal.SIGKILL)
+    told("worker_waits", 1)
+    assert {ask() for _ in range(N_ANSWERS)} == {(200, "store_unavailable", None)}
+    assert server.ready()["status"] == "degraded"
+    (waiting,) = {*server.worker_pids()} - {other}
+    os.kill(waiting, signal.SIGTERM)  # one that waits has nothing to finish
+    told("worker_waits", 2)
+
+    os.kill(other, signal.SIGKILL)  # now nobody has anything to answer from: this is told, and nobody waits
+    told("worker_started", 5)
+    assert {ask() for _ in range(N_ANSWERS)} == {(503, None, "close")}
+    assert server.ready()["status"] == "unready"
+
+    postgresql.start()
+    deadline = time.monotonic() + SECONDS_TO_GIVE_UP
+    while {ask() for _ in range(N_ANSWERS)} != {(200, "no_bundle", None)}:
+        assert time.monotonic() < deadline, "waited in vain for both workers"
 
 
 def stored_decisions(operator: Any) -> dict[str, list[str]]:

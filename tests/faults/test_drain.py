@@ -157,6 +157,20 @@ def test_a_second_signal_ends_the_wait(tmp_path: Path, new_operator: NewOperator
     assert server._process.wait(SECONDS_TO_GIVE_UP) == 0
 
 
+def test_workers_whose_watcher_was_killed_end_in_order(tmp_path: Path, new_operator: NewOperator) -> None:
+    operator, server = start(tmp_path, new_operator, "0", 2)
+    workers, callers = server.worker_pids(), Callers(server.port, operator.key)
+    with callers.at_work():
+        wait_until(lambda: len(callers.answered) >= N_ANSWERS, "answers")
+        server._process.kill()
+        server._process.wait(SECONDS_TO_GIVE_UP)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "their end")
+    assert set(callers.statuses) == {200}
+    assert stored_decisions(operator.database_url) >= set(callers.answered)
+    assert len(server.told("worker_stopped")) == len(workers)
+    server.start()
+
+
 @pytest.mark.soak
 def test_ctrl_c_does_not_wait(tmp_path: Path, new_operator: NewOperator) -> None:
     _, server = start(tmp_path, new_operator, "3000", 1)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import selectors
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
@@ -17,6 +21,7 @@ import pytest
 Compare = Callable[..., None]
 NewOperator = Callable[[str], Any]
 N_ANSWERS = 40
+SECONDS_OF_PATIENCE = 4.0
 
 
 def n_labelled(load: Any) -> int:
@@ -121,6 +126,47 @@ def test_a_database_that_hangs_keeps_nobody_waiting(
     compare(operator, load.ledger)
     assert n_unlogged(load) == 0
     assert load.ledger.n_broken == 0, "somebody was kept waiting until he gave up"
+
+
+def ask(server: Any, path: str, **headers: str) -> tuple[int, float]:
+    """The status, and how many seconds it took."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    began_at = time.monotonic()
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, time.monotonic() - began_at
+    finally:
+        connection.close()
+
+
+def test_whoever_asks_a_database_that_hangs_is_soon_told_so(
+    postgresql: Any, relay: Relay, new_operator: NewOperator
+) -> None:
+    operator = new_operator(postgresql.get_uri())
+    name = postgresql.get_uri().partition("@/")[2].partition("?")[0]
+    operator.settings["RECSYS_IS_CONSOLE_ENABLED"] = "true"
+    server = operator.serve(database_url=f"postgresql://postgres@127.0.0.1:{relay.port}/{name}")
+    key = {"Authorization": f"Bearer {operator.key}"}
+    kinds = {
+        "figures": (200, partial(ask, server, "/metrics", **key)),
+        "console": (503, partial(ask, server, "/console/", Cookie="__Host-recsys-session=stale")),
+        "unknown key": (503, partial(ask, server, "/v1/clients/c001", Authorization="Bearer x.y")),
+        "client": (503, partial(ask, server, "/v1/clients/c001", **key)),
+    }
+    assert kinds["client"][1]()[0] == 200
+    relay.is_holding = True
+    with ThreadPoolExecutor(80) as callers:
+        for kind, (wanted, question) in kinds.items():  # the last ones find out for all others
+            found = [caller.result() for caller in [callers.submit(question) for _ in range(14)]]
+            assert {status for status, _ in found} <= {wanted, 401}, kind
+            assert max(seconds for _, seconds in found) < SECONDS_OF_PATIENCE, kind
+        assert server.told("store_away")
+        for kind, (wanted, question) in kinds.items():
+            assert question()[0] == wanted, kind
+            assert question()[1] < 1, kind
+    relay.is_holding = False
 
 
 def test_a_locked_database_keeps_nobody_waiting(

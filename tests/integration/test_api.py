@@ -414,7 +414,7 @@ def test_decisions_are_logged_with_candidates_and_refusals(portal: Portal, store
 
 @pytest.mark.parametrize(
     ("k", "bound"),
-    [(0, "greater than or equal to 1"), (-1, "equal to 1"), (10_000, "1 to 10"), (11, "1 to 10")],
+    [(0, "shows 1 to 10"), (-1, "shows 1 to 10"), (11, "shows 1 to 10"), (2**31, "less than or equal")],
 )
 def test_k_out_of_bounds_names_the_bound(steady: Portal, k: int, bound: str) -> None:
     body = {"client_id": "c-1", "placements": [{"placement_id": "home", "k": k}]}
@@ -512,8 +512,36 @@ def test_a_body_of_ten_megabytes_is_413(portal: Portal, url: str, is_announced: 
 
 
 def test_another_method_and_another_path_have_the_same_shape(portal: Portal) -> None:
-    failure(portal.ask("GET", "/v1/recommendations"), 405, "method_not_allowed")
-    failure(portal.ask("GET", "/v1/nothing"), 404, "not_found")
+    error = failure(portal.ask("GET", "/v1/recommendations"), 405, "method_not_allowed")
+    assert (
+        error["message"]
+        == "/v1/recommendations takes POST, not GET; the API is described under /openapi.json"
+    )
+    error = failure(portal.ask("GET", "/v1/nothing"), 404, "not_found")
+    assert error["message"] == "there is nothing under /v1/nothing; the API is described under /openapi.json"
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        ({"industry": "Z"}, "String should be one capital letter A–S"),
+        ({"region": "a\nb"}, "String should be without line breaks and other control characters"),
+        ({"client_since_on": "0001-01-01"}, "Input should be greater than or equal to 1970-01-01"),
+        ({"client_since_on": "9999-12-31"}, "Input should be less than or equal to 2200-01-01"),
+    ],
+)
+def test_what_is_wrong_with_a_profile_is_told_in_words(
+    portal: Portal, profile: dict[str, str], words: str
+) -> None:
+    error = failure(portal.ask("PUT", "/v1/clients/c-9", json=profile), 422, "invalid_request")
+    assert error["message"] == f"{next(iter(profile))}: {words}"
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_a_term_that_ends_beyond_the_years_of_the_service_is_refused(portal: Portal, day: str) -> None:
+    response = portal.ask("POST", "/v1/holdings", json={"holdings": [holding(term_ends_on=day)]})
+    error = failure(response, 422, "invalid_request")
+    assert error["details"]["fields"][0]["field"] == "holdings.0.term_ends_on"
 
 
 # Keys and roles
@@ -665,6 +693,7 @@ def test_an_event_that_cannot_be_true_refuses_the_batch(
     error = failure(response, 422, "invalid_events")
     (fault,) = error["details"]["faults"]
     assert (fault["index"], fault["event_id"], fault["code"]) == (1, "e-2", code)
+    assert any(cure in fault["message"] for cure in ("; send", "; create", "needs the"))
     assert list(store.read_rows("events")) == []
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event as Flag
 from typing import Any
 
 import httpx
@@ -215,7 +216,7 @@ def test_figures_do_not_wait_for_a_database_that_is_known_to_be_away(
         event = {"client_id": "c-1", "decision_id": shown["decision_id"], "occurred_at": NOW.isoformat()}
         click = {**event, "event_id": "e-1", "event_type": "click", "slot": 2}
         asked: list[str] = []
-        for name in ("is_ready", "decision_origins", "source_ages"):
+        for name in ("schema_fault", "decision_origins", "source_ages"):
             monkeypatch.setattr(services.store, name, lambda *_, name=name: asked.append(name))
         monkeypatch.setattr(services.commits, "outage", Outage("away", 0.0))
         monkeypatch.setattr(services.commits, "are_reads_away", True)
@@ -224,6 +225,34 @@ def test_figures_do_not_wait_for_a_database_that_is_known_to_be_away(
         assert asked == []
         assert found["recsys_database_up{}"] == 0
         monkeypatch.undo()
+
+
+def test_a_database_that_hangs_holds_up_no_figures(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.services.services._SECONDS_TO_WAIT", 0.2)
+    way_is_free = Flag()
+    with running(**settings) as caller:
+        services: Services = caller.app.state.services
+        shown = caller.recommend("c-1").json()["placements"][0]
+        event = {"client_id": "c-1", "decision_id": shown["decision_id"], "occurred_at": NOW.isoformat()}
+        click = {**event, "event_id": "e-1", "event_type": "click", "slot": 2}
+        origins = services.store.decision_origins
+
+        def hang(decision_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+            way_is_free.wait(30)
+            return origins(decision_ids)
+
+        monkeypatch.setattr(services.store, "decision_origins", hang)
+        services.outcomes.take([EventQuestion(**click).to_event()], [True])
+        found = caller.figures()
+        assert found["recsys_database_up{}"] == 0
+        assert found["recsys_fallbacks_total{cause=no_bundle}"] == 1
+        assert not any(name.startswith("recsys_outcomes_total") for name in found)
+        way_is_free.set()
+        found = caller.figures()
+        assert found["recsys_database_up{}"] == 1
+        assert found["recsys_outcomes_total{bundle=none,event_type=click,placement=home}"] == 1
 
 
 def test_a_server_that_drains_says_so_and_asks_to_close(settings: dict[str, Any]) -> None:

@@ -79,6 +79,23 @@ def test_offers_are_stopped_and_resumed(serve: Serve, data: Path) -> None:
     assert json.loads(serve("offer", "list", "--stopped", "--json").stdout) == {"offers": []}
 
 
+def test_a_day_is_told_back_in_the_zone_in_which_it_was_typed(
+    serve: Serve, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_TIME_ZONE", "Europe/Moscow")
+    serve("load", data)
+    begins = "2199-12-01 00:00 Europe/Moscow"
+    stopped = serve("offer", "stop", "mail", "--reason", "r", "--at", "2199-12-01")
+    assert f"offer mail is stopped from {begins} on" in stopped.stderr
+    assert f"announced: {begins}" in serve("offer", "list").stdout
+    (tmp_path / "vip.yaml").write_text("min_mean_spend_minor: 100\n")
+    published = serve("policy", "publish", tmp_path, "--at", "2199-12-01")
+    assert f"is in force from {begins} on" in published.stderr
+    assert begins in serve("policy", "list").stdout
+    past = serve("policy", "publish", tmp_path, "--at", "2001-01-01")
+    assert past.stderr == "--at 2001-01-01: lies in the past; leave it out for now\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -89,7 +106,10 @@ def test_offers_are_stopped_and_resumed(serve: Serve, data: Path) -> None:
             ("offer", "stop", "mail", "--reason", "r", "--at", "2025-01-01T09:00"),
             "nor an instant with a zone",
         ),
-        (("offer", "stop", "mail", "--reason", "r", "--at", "2001-01-01"), "lies in the past"),
+        (
+            ("offer", "stop", "mail", "--reason", "r", "--at", "2001-01-01"),
+            "--at 2001-01-01: lies in the past",
+        ),
         (("policy", "show"), "policy publish DIR"),
         (("policy", "show", "0123456789abcdef"), "policy list"),
         (("policy", "publish", "nowhere"), "nowhere"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event as Flag
@@ -19,6 +22,7 @@ from fastapi import FastAPI
 
 from recsys.domain import ClientId, Profile
 from recsys.errors import StoreUnavailableError
+from serving import background
 from serving.app import create_app
 from serving.orders import Assignment
 from serving.ports import LogDecisions, LoggedDecision, PutClient, Role
@@ -31,6 +35,7 @@ from serving.services.scoring import Scoring
 from serving.services.services import Services
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
+from serving.storage.schema import SCHEMA_REVISION
 from serving.storage.sql import SqlStore
 
 THEN, NOW = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -180,6 +185,88 @@ def portal(store: ShakyStore, tmp_path: Path) -> Iterator[Portal]:
         store.way_is_free.set()
         runner.run(client.aclose())
         runner.run(lifespan.__aexit__(None, None, None))
+
+
+def test_a_worker_that_has_read_nothing_leaves_callers_to_one_that_has(
+    store: ShakyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "SECONDS_BETWEEN_LOOKS", 0.05)
+    late = ShakyStore(f"sqlite:///{tmp_path / 'store.db'}")
+    settings = Settings(journal_dir=tmp_path / "journal", metrics_dir=tmp_path, workers=2)
+
+    async def live() -> None:
+        first, second, third = (create_app(settings, one, MovingClock()) for one in (store, late, late))
+        async with asyncio.timeout(30):
+            async with first.router.lifespan_context(first):
+                assert "connection" not in (await readiness(first)).headers
+                late.is_gone = True
+                waiting = second.router.lifespan_context(second)
+                begin = asyncio.create_task(waiting.__aenter__())
+                done, _ = await asyncio.wait([begin], timeout=0.5)
+                assert not done, "it lets callers in"
+                late.is_gone = False
+                await begin
+                assert (await readiness(second)).json()["status"] == "degraded", "there are no models"
+                await waiting.__aexit__(None, None, None)
+            late.is_gone = True
+            async with third.router.lifespan_context(third):  # where nobody can answer, it tells so
+                refused = await readiness(third)
+                assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+                late.is_gone = False
+                while (await readiness(third)).status_code == 503:
+                    await asyncio.sleep(0.01)
+                assert "connection" not in (await readiness(third)).headers
+
+    asyncio.run(live())
+    late.close()
+
+
+async def readiness(app: FastAPI) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        return await client.get("/ready")
+
+
+def test_another_schema_is_no_outage_and_told_as_what_it_is(
+    portal: Portal, store: ShakyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def told() -> list[str]:
+        names = ("schema_foreign", "schema_known", "store_away")
+        return [record.message for record in caplog.records if record.message in names]
+
+    def move_to(revision: str) -> None:
+        with closing(sqlite3.connect(store.place.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+
+    move_to("0008")
+    portal.until(lambda: told() == ["schema_foreign"])
+    for _ in range(3):
+        ready = portal.ask("GET", "/ready").json()
+        assert (ready["status"], ready["database"]) == ("degraded", "ok")
+        (fault,) = ready["faults"]
+        assert fault.startswith(
+            f"the database has another schema: 0008, this program needs {SCHEMA_REVISION}"
+        )
+        assert "recsys_database_up 1.0" in portal.ask("GET", "/metrics").text
+    answer = portal.recommend()
+    assert (answer["degraded"], answer["logged"]) == ("no_bundle", True)
+    assert portal.report(ids(answer)).status_code == 200
+    assert told() == ["schema_foreign"], "once, however often it is looked at"
+    move_to(SCHEMA_REVISION)
+    portal.until(lambda: told() == ["schema_foreign", "schema_known"])
+    assert portal.ask("GET", "/ready").json()["faults"] == []
+
+
+def test_what_cannot_be_read_of_another_schema_is_left_out_of_readiness(
+    portal: Portal, store: ShakyStore
+) -> None:
+    with closing(sqlite3.connect(store.place.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0008'")
+        connection.execute("ALTER TABLE loads RENAME TO feeds")
+    ready = portal.ask("GET", "/ready")
+    assert (ready.status_code, ready.json()["sources"]) == (200, [])
+    assert "another schema: 0008" in ready.json()["faults"][0]
 
 
 def decisions(store: ShakyStore) -> dict[str, Mapping[str, Any]]:

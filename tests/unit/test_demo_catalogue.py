@@ -210,6 +210,8 @@ def test_a_sound_catalogue_is_read() -> None:
             id="cycle",
         ),
         pytest.param("[[pbx]]", "[[]]", 21, "can never be met", id="empty group"),
+        pytest.param("en: Recording}", "en: ' '}", 19, "title.en: people read this, and it is", id="blank"),
+        pytest.param("en: Recording}", 'en: "R\\e[31m"}', 19, "is a control character", id="control"),
         pytest.param(
             "[[pbx]]", "[[pbx]]\n    excludes: [pbx]", 22, "which it is or requires", id="contradiction"
         ),

@@ -46,6 +46,7 @@ def test_an_option_is_blamed_as_the_option() -> None:
     ("words", "told"),
     [
         (("users", "add", "anna", "--role", "king"), "'king' is not one of 'portal'"),
+        (("explain", "c-1", "--role", "king"), "'king' is not one of 'administrator', 'finance'"),
         (("run", "--workers", "abc"), "'abc'"),
         (("keys", "create", "--role", "portal", "--expires-days", "-5"), "at least 0.001"),
     ],

@@ -88,7 +88,9 @@ export class Service {
   }
 }
 
-const isPassing = (status) => status === 429 || status >= 502;
+const isPassing = (status) => status === 408 || status === 429 || status >= 500;
+// What the service says of the events themselves; whatever else is answered, they are kept and sent again.
+const REFUSALS = [403, 409, 413, 422];
 
 /** Milliseconds that the service asks to wait. */
 const asked = (answer) => 1000 * (Number(answer?.headers.get("Retry-After")) || 0);
@@ -173,26 +175,25 @@ export class Outbox {
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
     }
-    if (answer === null || isPassing(answer.status) || answer.status === 401) {
+    if (!answer?.ok && !REFUSALS.includes(answer?.status)) {
       this.tries += 1;
       return Math.max(asked(answer), FIRST_WAIT_MS) + backoff(this.tries);
     }
     this.tries = 0;
-    if ((answer.status === 403 || answer.status === 409) && batch.length > 1) {
-      this.alone = batch.length; // one of them is refused, and the service does not say which
-      return null;
-    }
-    this.alone = Math.max(0, this.alone - 1);
-    this.#forget(answer.ok ? batch : await this.#untrue(batch, answer));
+    const done = answer.ok ? batch : await this.#untrue(batch, answer);
+    // Where one of several is refused, and the service does not say which, they are sent one by one.
+    this.alone = done.length ? Math.max(0, this.alone - 1) : batch.length;
+    this.#forget(done);
     return null;
   }
 
-  /** Those of a refused batch that will never be stored: all, unless the service names some. */
+  /** Those of a refused batch that will never be stored: the ones that the service names, or the only one. */
   async #untrue(batch, answer) {
     const failure = await answer.json().catch(() => ({}));
     const faults = failure.error?.details?.faults ?? [];
     console.info("events refused", failure.error?.message ?? answer.status);
-    return faults.length ? faults.map((fault) => batch[fault.index]) : batch;
+    if (faults.length) return faults.map((fault) => batch[fault.index]);
+    return batch.length > 1 ? [] : batch;
   }
 
   #sendLast() {
