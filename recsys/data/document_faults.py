@@ -18,7 +18,9 @@ from recsys.config import nearest_name
 _LONGEST_VALUE = 80
 _MISFITS = (ValueError, ArithmeticError, LookupError, TypeError, AttributeError)
 """What the parser lets through when a text does not fit the kind it is marked with."""
-_TIMESTAMP_TAG = "tag:yaml.org,2002:timestamp"
+_TAGS = "tag:yaml.org,2002:"
+_TIMESTAMP_TAG = f"{_TAGS}timestamp"
+_KINDS = frozenset(["binary", "bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp"])
 _INDENT = "this line is indented differently from the one above; align it with the lines it belongs to"
 
 # Pattern of the parser's words → plain ones, which may use what the pattern found.
@@ -82,6 +84,11 @@ class PlainConstructor(RoundTripConstructor):
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         """The value that a node stands for."""
+        tag = str(node.tag)
+        if tag.removeprefix(_TAGS) not in _KINDS:
+            name = tag.replace(_TAGS, "!!")[:_LONGEST_VALUE]
+            problem = f"{name} is a tag, and tags mean nothing here; correct it"
+            raise ConstructorError(None, None, problem, node.start_mark)
         try:
             return super().construct_object(node, deep=deep)
         except _MISFITS as error:

@@ -80,7 +80,7 @@ def client_card(client_id: str, state: ClientState | None, today: date) -> Clien
     since = profile.client_since_on
     return ClientCard(
         client_id=client_id,
-        is_known=state is not None and (state.profile is not None or bool(state.holdings)),
+        is_known=state is not None and _says_something(state),
         n_holdings=len(state.holdings) if state else 0,
         name=profile.name,
         legal_form=profile.legal_form.value if state else None,
@@ -132,14 +132,15 @@ def telling_examples(states: Iterable[ClientState], n_wanted: int) -> list[Clien
     """A few companies that differ in what matters to a list: stage, size, legal form, VIP, services.
 
     Args:
-        states: Companies to choose from, in an order that does not change.
+        states: Companies to choose from, in an order that does not change; a former client, of whom only
+            the past is known, is left out.
         n_wanted: How many at most.
 
     Returns:
         Together they show as many differences as they can; those with a handful of services come first,
         for their lists tell most.
     """
-    left = {state.client_id: state for state in states}
+    left = {state.client_id: state for state in states if _says_something(state)}
     chosen: list[ClientState] = []
     shown: set[tuple[str, object]] = set()
     while left and len(chosen) < n_wanted:
@@ -147,6 +148,11 @@ def telling_examples(states: Iterable[ClientState], n_wanted: int) -> list[Clien
         shown |= _traits(best)
         chosen.append(left.pop(best.client_id))
     return sorted(chosen, key=_distance)
+
+
+def _says_something(state: ClientState) -> bool:
+    """Whether anything is known of a company as it is now."""
+    return state.profile is not None or bool(state.holdings)
 
 
 def _distance(state: ClientState) -> int:

@@ -107,12 +107,14 @@ def write_down(sighted: Sighted, decision: Decision) -> Recommendation:
     world, state, estimate = sighted.world, sighted.state, sighted.scored.estimate
     query = sighted.query
     writer = _Writer(sighted)
+    # a weight can ask of a client that it is new, and nobody's data answers that for a stranger
+    is_anything_known = sighted.is_known or state.profile is not None
     return Recommendation(
         client_id=query.client_id,
         is_client_known=sighted.is_known,
         basis=estimate.basis,
         is_personalised=estimate.is_personalised
-        or any(slate.is_weighed_personally for slate in decision.slates),
+        or (is_anything_known and any(slate.is_weighed_personally for slate in decision.slates)),
         degraded=sighted.degraded,
         target=estimate.target,
         currency=world.currency,

@@ -336,6 +336,17 @@ def test_several_placements_share_no_offer_and_keep_the_order_asked_for(portal: 
     assert first["decision_id"] != second["decision_id"]
 
 
+def test_a_weight_that_asks_of_clients_makes_no_strangers_list_personal(memory: MemoryStore) -> None:
+    weight = "{id: w, when: {field: is_vip, is: false}, offers: [disk], weight: 50}"
+    policy = {**POLICY, "arbitration.yaml": f"context_weights: [{weight}]\n"}
+    memory.put_policy(PolicyVersion(version_of(policy), policy, NOW, NOW, "test"))
+    with serving(memory, None) as portal:
+        known, stranger = portal.recommend("c-2"), portal.recommend("nobody-knows")
+        assert (known["personalised"], stranger["personalised"]) == (True, False)
+        prospect = portal.recommend("nobody-knows", profile={"size": "micro"})
+        assert prospect["personalised"] is True
+
+
 def test_an_unknown_client_gets_a_cold_list(portal: Portal) -> None:
     answer = portal.recommend("nobody-knows")
     assert answer["client_known"] is False

@@ -14,9 +14,10 @@ import pytest
 from fastapi import FastAPI
 
 from recsys.decision.policy.policy import version_of
-from recsys.domain import ClientId, Event, EventId, EventType
+from recsys.domain import ClientId, ClientState, Event, EventId, EventType, Profile
 from serving.app import create_app
 from serving.orders import PolicyVersion
+from serving.portal.views import telling_examples
 from serving.ports import RecordEvents
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
@@ -420,6 +421,11 @@ def test_the_profiling_switch_works_at_once(browser: Visitor) -> None:
         assert view["client"]["name"] == "ООО «Север»"
     unknown = browser.put("/portal/api/clients/nobody/profiling", json={"is_allowed": False})
     assert unknown.status_code == 404
+
+
+def test_a_former_client_is_no_example() -> None:
+    gone, here = ClientState(ClientId("gone")), ClientState(ClientId("here"), profile=Profile())
+    assert telling_examples([gone, here], 2) == [here]
 
 
 def test_examples_and_search(browser: Visitor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -490,13 +491,32 @@ def test_between_needs_its_lesser_end_first() -> None:
 
 
 def test_unknown_is_a_way_for_a_condition_to_come_out() -> None:
-    vip = {"field": "is_vip", "is": True}
-    either = {"any": [vip, {"not": vip}]}
+    many = {"field": "n_employees", "at_least": 5}
+    either = {"any": [many, {"not": many}]}
     assert is_possible([Demand(either, UNKNOWN)])
     assert not is_possible([Demand(either, FALSE)])
-    known = {"field": "is_vip", "is_missing": False}
+    known = {"field": "n_employees", "is_missing": False}
     assert not is_possible([Demand({"all": [either, known]}, UNKNOWN)])
     assert is_possible([Demand({"all": [either, known]}, TRUE)])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"field": "is_vip", "is": True}, {"field": "is_vip", "is": False}),
+        ({"field": "stage", "in": ["growth", "mature"]}, {"field": "stage", "not_in": ["growth", "mature"]}),
+        ({"context": "month", "between": [1, 6]}, {"context": "month", "between": [7, 12]}),
+        (
+            {"n_events": {"type": "click", "within_days": 30}, "at_least": 3},
+            {"n_events": {"type": "click", "within_days": 30}, "less_than": 3},
+        ),
+    ],
+)
+def test_what_is_always_known_is_one_or_the_other(one: dict[str, Any], other: dict[str, Any]) -> None:
+    both_fail = [Demand(one, FALSE | UNKNOWN), Demand(other, FALSE | UNKNOWN)]
+    assert not is_possible(both_fail)
+    maybe = {"field": "n_employees", "at_least": 3}
+    assert is_possible([Demand(maybe, FALSE | UNKNOWN), Demand({"not": maybe}, FALSE | UNKNOWN)])
 
 
 def test_a_search_that_would_take_too_long_accuses_nobody() -> None:

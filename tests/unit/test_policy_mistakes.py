@@ -127,6 +127,46 @@ rules:
             id="neither list nor group",
         ),
         pytest.param(
+            "engagement.yaml",
+            "rules: !foo\n  - {id: r1}\n",
+            "engagement.yaml:1: !foo is a tag, and tags mean nothing here; correct it",
+            id="tag of a list",
+        ),
+        pytest.param(
+            "engagement.yaml",
+            "rules: !!python/object/apply:os.system ['id']\n",
+            "engagement.yaml:1: !!python/object/apply:os.system is a tag, and tags mean nothing here;"
+            " correct it",
+            id="tag that asks for a call",
+        ),
+        pytest.param(
+            "engagement.yaml",
+            "segments:\n  s0: {field: is_vip, is: true}\n"
+            + "".join(
+                f"  s{n}: {{all: [{{segment: s{n - 1}}}, {{segment: s{n - 1}}}]}}\n" for n in range(1, 40)
+            ),
+            "engagement.yaml:11: segment 's9' unfolds to 512 comparisons, and 500 are the most; name fewer"
+            " segments in it",
+            id="segments that unfold to billions",
+        ),
+        pytest.param(
+            "engagement.yaml",
+            "segments:\n  s0: {field: is_vip, is: true}\n"
+            + "".join(f"  s{n}: {{not: {{segment: s{n - 1}}}}}\n" for n in range(1, 3_000)),
+            "engagement.yaml:52: segment 's50' stands on more than 50 segments, one upon the other; name"
+            " fewer segments in it",
+            id="segments upon segments",
+        ),
+        pytest.param(
+            "engagement.yaml",
+            "segments:\n  few: {any: ["
+            + ", ".join(f"{{field: n_sims, at_least: {n}}}" for n in range(400))
+            + "]}\n"
+            + RULE.replace("{field: size, is: small}", "{all: [{segment: few}, {not: {segment: few}}]}"),
+            "engagement.yaml:8: unfolds to 800 comparisons, and 500 are the most; ask for less",
+            id="a rule that unfolds to hundreds",
+        ),
+        pytest.param(
             "placements.yaml",
             "placements:\n  - id: home\n    pins: [{offer: a, slot: 1, from_at: 2026-03-01T10:00:00}]\n",
             "placements.yaml:3: placements.0.pins.0.from_at: a moment is needed, not 2026-03-01T10:00:00;"

@@ -294,6 +294,10 @@ COUNT = Fact(Kind.WHOLE, (), (), "pieces", 10_000)
 DAYS = Fact(Kind.WHOLE, (), (), "days", 20_000)
 EVENT_DAYS = Fact(Kind.WHOLE, (), (), "days", MAX_EVENT_DAYS)
 
+_KNOWN_OF_CLIENTS = ("is_vip", "stage", "loyalty_points", "is_in_account_group", "n_held", "n_events")
+ALWAYS_KNOWN = frozenset([*_KNOWN_OF_CLIENTS, "date", "month", "weekday", "hour"])
+"""Fields, counts and parts of the context that have a value for every client at every moment."""
+
 EVENTS: Mapping[EventType, tuple[tuple[str, str], tuple[str, str]]] = MappingProxyType(
     {
         EventType.IMPRESSION: (("показов", "показа"), ("impressions", "impression")),

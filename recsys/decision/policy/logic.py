@@ -2,9 +2,9 @@
 
 A condition is looked at as the plain mapping it is written as. Whatever it compares (a field, a count, a
 fact of the moment) is a *subject*; for each subject a few values stand for all others: every constant it is
-compared with, one between each two of them, one beyond either end, and "unknown". A condition can be true
-if some choice of values makes it so. Subjects count as independent of each other, so "impossible" is
-certain, and "possible" may be wrong.
+compared with, one between each two of them, one beyond either end, and "unknown" where a fact may be that.
+A condition can be true if some choice of values makes it so. Subjects count as independent of each other,
+so "impossible" is certain, and "possible" may be wrong.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Any, Final
 
-from recsys.decision.conditions.vocabulary import CONTEXT, COUNT, Fact, Kind, field_fact
+from recsys.decision.conditions.vocabulary import ALWAYS_KNOWN, CONTEXT, COUNT, Fact, Kind, field_fact
 
 Plain = Mapping[str, Any]
 Truths = int
@@ -302,26 +302,29 @@ def _leaves(condition: Plain) -> Iterable[Plain]:
 def _values(conditions: Iterable[Plain]) -> dict[str, tuple[Any, ...]]:
     """Subject → the values that stand for all its values."""
     constants: dict[str, list[Any]] = {}
-    facts: dict[str, Fact | None] = {}
+    leaves: dict[str, Plain] = {}
     for condition in conditions:
         for leaf in _leaves(condition):
             name, bound = _comparison(leaf)
             listed = bound if isinstance(bound, list) else [] if name == "is_missing" else [bound]
             constants.setdefault(_subject(leaf), []).extend(listed)
-            facts[_subject(leaf)] = _fact(leaf)
-    return {subject: _representatives(facts[subject], found) for subject, found in constants.items()}
+            leaves[_subject(leaf)] = leaf
+    return {subject: _representatives(leaves[subject], found) for subject, found in constants.items()}
 
 
-def _representatives(fact: Fact | None, constants: list[Any]) -> tuple[Any, ...]:
+def _representatives(leaf: Plain, constants: list[Any]) -> tuple[Any, ...]:
+    fact = _fact(leaf)
     if fact is None:
         return (True, False)
+    is_known = not ALWAYS_KNOWN.isdisjoint((leaf.get("field"), leaf.get("context"), *leaf))
+    unknown = () if is_known else (_MISSING,)
     if fact.kind is Kind.FLAG:
-        return (True, False, _MISSING)
+        return (True, False, *unknown)
     if fact.kind is Kind.CHOICE:
-        return (*fact.labels, _MISSING)
+        return (*fact.labels, *unknown)
     if fact.kind is Kind.TEXT:
-        return (*dict.fromkeys(constants), _OTHER, _MISSING)
-    return (*_numbers(sorted(set(constants)), fact), _MISSING)
+        return (*dict.fromkeys(constants), _OTHER, *unknown)
+    return (*_numbers(sorted(set(constants)), fact), *unknown)
 
 
 def _numbers(constants: list[float], fact: Fact) -> list[float]:

@@ -17,7 +17,7 @@ from recsys.decision.policy.engagement import EngagementSpec
 from recsys.decision.policy.examples import ExamplesFile
 from recsys.decision.policy.policy import BY_PROBABILITY, Policy, version_of
 from recsys.decision.policy.vip import VipSpec
-from recsys.decision.policy.walk import conditions_in, segments_named
+from recsys.decision.policy.walk import conditions_in, n_comparisons, segments_named
 from recsys.decision.refusals import BUILT_IN_RULES
 from recsys.errors import ConfigError
 from recsys.placement import Placement
@@ -25,6 +25,8 @@ from recsys.placement import Placement
 Shape = TypeVar("Shape", bound=RunConfig)
 _HOUR_SECONDS = 3600
 _EXAMPLES = "examples.yaml"
+_MOST_COMPARISONS = 500
+_MOST_LEVELS = 50
 _NEIGHBOURS = ("catalogue.yaml", "expert.yaml")
 """Files that may stand beside a policy's documents."""
 
@@ -261,6 +263,38 @@ def _segment_faults(policy: Policy) -> Iterator[PolicyFault]:
         way = " → ".join(circle)
         message = f"segments refer to each other in a circle ({way}); take one reference out"
         yield PolicyFault("engagement.yaml", ("segments", circle[0]), message)
+        return
+    yield from _unfolded_faults(policy, list(TopologicalSorter(uses).static_order()))
+
+
+def _unfolded_faults(policy: Policy, in_order: Sequence[str]) -> Iterator[PolicyFault]:
+    """Conditions that unfold to more than anybody could follow; a few short lines can do that.
+
+    Args:
+        policy: The policy; every segment that it names is known.
+        in_order: Its segments, each after those that it names.
+    """
+    segments = policy.engagement.segments
+    sizes, levels = dict.fromkeys(segments, 0), dict.fromkeys(segments, 0)
+    for name in in_order:
+        named = [other for _, other in segments_named(segments[name])]
+        sizes[name] = n_comparisons(segments[name]) + sum(map(sizes.__getitem__, named))
+        levels[name] = 1 + max(map(levels.__getitem__, named), default=0)
+        found = None
+        if sizes[name] > _MOST_COMPARISONS:
+            found = f"unfolds to {sizes[name]:,} comparisons, and {_MOST_COMPARISONS:,} are the most"
+        elif levels[name] > _MOST_LEVELS:
+            found = f"stands on more than {_MOST_LEVELS} segments, one upon the other"
+        if found is not None:
+            message = f"segment {name!r} {found}; name fewer segments in it"
+            yield PolicyFault("engagement.yaml", ("segments", name), message)
+            return  # those that name it are no better, for the same reason
+    for place in conditions_in(policy):
+        named = [other for _, other in segments_named(place.condition)]
+        size = n_comparisons(place.condition) + sum(map(sizes.__getitem__, named))
+        if size > _MOST_COMPARISONS:
+            message = f"unfolds to {size:,} comparisons, and {_MOST_COMPARISONS:,} are the most; ask for less"
+            yield PolicyFault(place.document, place.path, message)
 
 
 def _example_faults(examples: ExamplesFile) -> Iterator[PolicyFault]:

@@ -49,6 +49,11 @@ def segments_named(condition: Condition) -> Iterator[tuple[Path, str]]:
     yield from _segments(plain(condition), ())
 
 
+def n_comparisons(condition: Condition) -> int:
+    """How many comparisons a condition writes out itself; those of segments it names are not among them."""
+    return sum(1 for _ in _comparisons(plain(condition)))
+
+
 def reads_context(policy: Policy, name: str) -> bool:
     """Whether any condition of a policy asks for that part of the context."""
     return any(name in _contexts(plain(place.condition)) for place in conditions_in(policy))
@@ -89,13 +94,17 @@ def _segments(condition: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, 
 
 
 def _contexts(condition: Mapping[str, Any]) -> Iterator[str]:
-    if "context" in condition:
-        yield condition["context"]
+    return (leaf["context"] for leaf in _comparisons(condition) if "context" in leaf)
+
+
+def _comparisons(condition: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    parts = [*condition.get("all", ()), *condition.get("any", ())]
     if "not" in condition:
-        yield from _contexts(condition["not"])
-    for head in ("all", "any"):
-        for part in condition.get(head, ()):
-            yield from _contexts(part)
+        parts = [condition["not"]]
+    for part in parts:
+        yield from _comparisons(part)
+    if not parts and "segment" not in condition:
+        yield condition
 
 
 def _documents(policy: Policy) -> dict[str, BaseModel]:
