@@ -66,7 +66,8 @@ async def connect_offer(services: Services, question: ShownOffer) -> None:
 
     Raises:
         InvalidEventsError: The decision did not show this offer there to this company.
-        ConflictError: The company has the service already, from another connection.
+        ConflictError: The company has the service already, from another connection; or no price is known
+            for it, and nobody connects a service without one.
     """
     now = services.clock.now()
     client_id, offer_id = ClientId(question.client_id), OfferId(question.offer_id)
@@ -77,6 +78,8 @@ async def connect_offer(services: Services, question: ShownOffer) -> None:
         return
     if held_ids:
         raise ConflictError(f"{offer_id!r} is connected already; reload the page")
+    if not _has_price(services, state, offer_id):
+        raise ConflictError(f"{offer_id!r} has no price for this company: it is requested, not connected")
     await _record(services, question, EventType.ACTIVATION)
     if state.profile is None:
         newcomer = Profile(stage=Stage.ONBOARDING, client_since_on=now.date())
@@ -181,6 +184,13 @@ async def _held(services: Services, question: RenewalQuestion | ExpansionQuestio
 async def _put(services: Services, question: ShownOffer, holding: Holding) -> None:
     change = HoldingChange(ClientId(question.client_id), holding, disconnected_at=holding.ends_at)
     await put_holdings(services, (change,))
+
+
+def _has_price(services: Services, state: ClientState, offer_id: OfferId) -> bool:
+    """Whether it is known what an offer of the catalogue costs this company."""
+    catalogue, profile = services.scoring.world.catalogue, state.profile or Profile()
+    position = catalogue.positions.get(offer_id)
+    return position is None or catalogue.prices(profile.region, profile.size)[position] is not None
 
 
 def _editions_below(services: Services, state: ClientState, offer_id: OfferId) -> list[Holding]:

@@ -370,12 +370,25 @@ def test_a_guest_becomes_a_client_with_the_first_service(browser: Visitor) -> No
     view = _view(browser, "guest-1")
     assert view["client"]["is_known"] is False
 
-    answer = browser.post("/portal/api/connections", json=_taking(_items(view)[0], "guest-1"))
+    item = next(item for item in _items(view) if item["price"] is not None)
+
+    answer = browser.post("/portal/api/connections", json=_taking(item, "guest-1"))
 
     assert answer.status_code == 204, answer.text
     after = _view(browser, "guest-1")
     assert after["client"]["is_known"] is True
-    assert [row["offer_id"] for row in after["holdings"]] == [_items(view)[0]["offer_id"]]
+    assert [row["offer_id"] for row in after["holdings"]] == [item["offer_id"]]
+
+
+def test_what_has_no_price_is_requested_and_not_connected(browser: Visitor) -> None:
+    item = next(item for item in _items(_view(browser, "guest-1")) if item["price"] is None)
+
+    answer = browser.post("/portal/api/connections", json=_taking(item, "guest-1"))
+
+    assert answer.status_code == 409
+    assert "has no price for this company" in answer.json()["error"]["message"]
+    assert _view(browser, "guest-1")["client"]["is_known"] is False
+    assert browser.post("/portal/api/applications", json=_taking(item, "guest-1")).status_code == 204
 
 
 def test_an_offer_that_was_not_shown_is_not_connected(browser: Visitor) -> None:

@@ -63,6 +63,7 @@ def test_every_code_has_a_text(language: str) -> None:
     wanted |= {f"ground.{ground}.{part}" for ground in grounds for part in ("lead", "why")}
     wanted |= {f"industry.{letter}" for letter in "ABCDEFGHIJKLMNOPQRS"}
     wanted |= {f"{key}.{form}" for key in COUNTED for form in PLURALS[language]}
+    wanted |= {f"{family}.request" for family in ("take", "toast", "confirm.title")}
     wanted |= {
         f"degraded.{cause}"
         for cause in (

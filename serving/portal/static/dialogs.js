@@ -2,7 +2,7 @@
 
 import { provider } from "./company.js";
 import { byId, el, fact } from "./dom.js";
-import { badges, changeLine, priceLine, reasons, takeLabel } from "./offers.js";
+import { badges, changeLine, priceLine, reasons, takeLabel, wayOf } from "./offers.js";
 
 const MOST_AT_ONCE = 999;
 
@@ -58,13 +58,13 @@ export async function confirmTaking(view, item, texts) {
       fact(texts.say("confirm.company"), view.client.name ?? view.client.client_id),
       fact(texts.say("confirm.provider"), provider(item, texts)),
       fact(texts.say("confirm.price"), amount),
-      fact(texts.say("confirm.period"), period || texts.say("confirm.no_period")),
+      item.price && fact(texts.say("confirm.period"), period || texts.say("confirm.no_period")),
       fact(texts.say("confirm.change"), changeLine(item, texts) ?? texts.name("change", item.change)),
     ),
     more?.field,
     el("p", { class: "note" }, texts.say(noteKey(item))),
   ];
-  const choice = await ask(texts, texts.say(`confirm.title.${item.change}`), content, [
+  const choice = await ask(texts, texts.say(`confirm.title.${wayOf(item)}`), content, [
     { value: "confirm", label: takeLabel(item, texts), kind: "button primary", canFinish: more?.isValid },
     { value: "cancel", label: texts.say("confirm.no"), kind: "button" },
   ]);
@@ -72,7 +72,7 @@ export async function confirmTaking(view, item, texts) {
 }
 
 function noteKey(item) {
-  if (item.change === "retain") return "confirm.note_call";
+  if (["retain", "request"].includes(wayOf(item))) return "confirm.note_call";
   return item.kind === "own" ? "confirm.note_own" : "confirm.note_partner";
 }
 

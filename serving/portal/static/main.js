@@ -6,7 +6,7 @@ import { askDismissalReason, confirmTaking, showDetails } from "./dialogs.js";
 import { byId, el, icon } from "./dom.js";
 import { ImpressionReporter } from "./impressions.js";
 import { languageOfAddress, Texts } from "./language.js";
-import { placementSections } from "./offers.js";
+import { placementSections, wayOf } from "./offers.js";
 import { Search, showExamples } from "./picker.js";
 
 const state = { texts: null, examples: [], clientId: null, view: null, asked: 0, thanks: null };
@@ -117,15 +117,17 @@ const TAKING = {
   renew: api.renewOffer,
   expand: api.expandOffer,
   retain: api.applyForOffer,
+  request: api.applyForOffer,
 };
 
 async function take(item) {
   const { view, texts } = state;
   const nMore = await confirmTaking(view, item, texts);
   if (nMore === null) return;
-  await TAKING[item.change](view.client.client_id, item, nMore);
-  if (item.change === "retain") state.thanks = item.title;
-  toast(texts.say(`toast.${item.change}`, { title: item.title }));
+  const way = wayOf(item);
+  await TAKING[way](view.client.client_id, item, nMore);
+  if (TAKING[way] === api.applyForOffer) state.thanks = item.title;
+  toast(texts.say(`toast.${way}`, { title: item.title }));
   await refresh({ focus: headingOf(item) });
 }
 

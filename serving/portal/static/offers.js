@@ -107,8 +107,11 @@ function changeParagraph(item, texts) {
   return line ? el("p", { class: "becomes" }, line) : null;
 }
 
+/** How the offer is taken; nobody connects what has no price yet: it is asked for. */
+export const wayOf = ({ change, price }) => (price === null && ["new", "upgrade"].includes(change) ? "request" : change);
+
 /** What the button that takes the offer says. */
-export const takeLabel = (item, texts) => texts.say(`take.${item.change}`);
+export const takeLabel = (item, texts) => texts.say(`take.${wayOf(item)}`);
 
 /** Why this company is offered it. */
 export function reasons(item, texts) {
