@@ -6,7 +6,9 @@ PEERS := .venv-peers
 READY := $(VENV)/.ready
 CLIENTS ?= 5000
 RUN_DIR ?= demo-run
+DEMO_DATABASE_URL ?= sqlite:///$(RUN_DIR)/operator.db
 PORT ?= 8080
+KEPT := $(wildcard $(RUN_DIR)/data)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test browser check format bench bench-quality soak docs pictures clean
@@ -20,13 +22,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[training,serving,dev]'
 	@touch $@
 
-demo: export RECSYS_DATABASE_URL ?= sqlite:///$(RUN_DIR)/operator.db
+# Not those of the shell: they may be a real operator's, and the demo's companies are made up.
+demo: export RECSYS_DATABASE_URL := $(DEMO_DATABASE_URL)
+demo: export RECSYS_JOURNAL_DIR := $(RUN_DIR)/journal
 demo: export RECSYS_TIME_ZONE ?= Europe/Moscow
-demo: export RECSYS_JOURNAL_DIR ?= $(RUN_DIR)/journal
 demo: $(READY) $(RUN_DIR)/bundles $(RUN_DIR)/.loaded ## simulate, train, load and serve the made-up operator; prints the portal's address
+	@$(if $(KEPT),echo "Using the data and models kept in $(RUN_DIR)$(if $(filter-out file default,$(origin CLIENTS)),; CLIENTS=$(CLIENTS) counts in a new run only). To begin anew: rm -r $(RUN_DIR)")
 	$(BIN)/recsys-serve run --bundles $(RUN_DIR)/bundles --port $(PORT) --portal
 
-# Each step of the demo is kept; `make clean` begins anew.
+# Each step of the demo is kept.
 $(RUN_DIR)/data: | $(READY)
 	$(BIN)/recsys-train simulate --catalogue datasets/demo --world datasets/demo/worlds/typical.toml --out $@ --clients $(CLIENTS)
 

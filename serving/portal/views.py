@@ -24,6 +24,7 @@ class ClientCard(BaseModel):
 
     client_id: str
     is_known: bool
+    is_former: bool
     n_holdings: int
     name: str | None
     legal_form: str | None
@@ -81,6 +82,7 @@ def client_card(client_id: str, state: ClientState | None, today: date) -> Clien
     return ClientCard(
         client_id=client_id,
         is_known=state is not None and _says_something(state),
+        is_former=state is not None and _is_former(state),
         n_holdings=len(state.holdings) if state else 0,
         name=profile.name,
         legal_form=profile.legal_form.value if state else None,
@@ -153,6 +155,11 @@ def telling_examples(states: Iterable[ClientState], n_wanted: int) -> list[Clien
 def _says_something(state: ClientState) -> bool:
     """Whether anything is known of a company as it is now."""
     return state.profile is not None or bool(state.holdings)
+
+
+def _is_former(state: ClientState) -> bool:
+    """Whether a company was a client once; a guest that was only shown something was none."""
+    return not _says_something(state) and bool(state.past_offer_ids or state.history.months)
 
 
 def _distance(state: ClientState) -> int:

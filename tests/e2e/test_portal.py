@@ -65,8 +65,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PRICE = {
-    "ru": r"(\d[\d\s]*(,\d\d)?\s₽ (в месяц|разово|по факту использования)|Бесплатно|Цена по запросу)",
-    "en": r"(RUB\s[\d,]+(\.\d\d)? (a month|one-off|by usage)|Free|Price on request)",
+    "ru": r"(\d[\d\s]*(,\d\d)?\s₽ (в месяц|разово|по факту использования)|Бесплатно|По договорённости)",
+    "en": r"(RUB\s[\d,]+(\.\d\d)? (a month|one-off|by usage)|Free|By agreement)",
 }
 # Draws depend on the day, so the day is always the same: the one after the data end.
 NOW = datetime(2026, 5, 12, 9, tzinfo=UTC)
@@ -352,15 +352,20 @@ def test_titles_differ_by_language_and_the_address_keeps_it(portal: Portal, clie
 def test_connecting_asks_first_and_changes_the_list_at_once(portal: Portal, client_id: str) -> None:
     portal.open(client_id)
     portal.page.evaluate("window.sameDocument = true")
-    offer = portal.cards()[0]
+    priced = portal.page.locator("[data-placement=home] .card").filter(has_not_text="По договорённости")
+    offer = priced.first.get_attribute("data-offer")
+    assert offer is not None
     card = portal.page.locator(f".card[data-offer='{offer}']")
     title, price = card.locator(".card-title").inner_text(), card.locator(".price strong").inner_text()
-    provider = card.locator(".badge-own, .badge-partner").inner_text()
+    provider = card.locator(".badge-own, .badge-partner").inner_text().removeprefix("Партнёр: ")
 
     portal.press("take", offer)
     dialog = portal.page.locator("dialog[open]")
-    for shown in (title, price, provider):
+    for shown in (title, price):
         expect(dialog).to_contain_text(shown)
+    facts = dialog.locator("dd").all_inner_texts()
+    assert provider.replace("Услуга оператора", "Оператор") in facts
+    assert {"ежемесячно", "разово", "по факту использования", "не списывается"} & {*facts}
     portal.answer("cancel")
     expect(card).to_be_visible()
     portal.press("take", offer)
@@ -372,6 +377,33 @@ def test_connecting_asks_first_and_changes_the_list_at_once(portal: Portal, clie
     assert portal.page.evaluate("window.sameDocument") is True
     portal.page.reload()
     expect(portal.page.locator(f".service[data-offer='{offer}']")).to_have_count(1)
+
+
+def test_what_has_no_price_is_asked_for(portal: Portal, client_id: str) -> None:
+    def answer(route: Route) -> None:
+        view = route.fetch().json()
+        for placement in view["placements"]:
+            placement["items"] = [{**item, "price": None} for item in placement["items"]]
+        route.fulfill(json=view)
+
+    portal.page.route("**/portal/api/views", answer)
+    portal.open(client_id, "en")
+    offer = portal.cards()[0]
+    card = portal.page.locator(f".card[data-offer='{offer}']")
+    expect(card.locator(".price")).to_have_text("By agreement")
+    expect(card.locator("[data-action=take]")).to_have_text("Request it")
+
+    portal.press("take", offer)
+    dialog = portal.page.locator("dialog[open]")
+    expect(dialog.locator("#dialog-title")).to_have_text("Request this service?")
+    expect(dialog).not_to_contain_text("Charged")
+    with portal.page.expect_response("**/portal/api/applications") as taken:
+        portal.answer("confirm")
+
+    assert taken.value.ok
+    expect(portal.page.locator("#toast")).to_contain_text("Request taken")
+    portal.settle()
+    expect(portal.page.locator(f".service[data-offer='{offer}']")).to_have_count(0)
 
 
 @pytest.mark.parametrize("change", ["renew", "expand", "retain"])
@@ -389,8 +421,8 @@ def test_what_a_company_has_is_proposed_again_and_taken_once(
             "Renewed",
             "term until 1 June 2027",
         ),
-        "expand": ("Add seats", "You have 6 pcs now", "8 pcs in all", "Added", "8 pcs"),
-        "retain": ("Talk to us", "A manager will call back", "nobody will call", "Request taken", "6 pcs"),
+        "expand": ("Add seats", "You have 6 seats now", "8 seats in all", "Added", "8 seats"),
+        "retain": ("Talk to us", "A manager will call back", "nobody will call", "Request taken", "6 seats"),
     }[change]
     expect(card.locator("[data-action=take]")).to_have_text(label)
     expect(card.locator(".becomes")).to_contain_text(sentence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -14,10 +14,11 @@ import pytest
 from fastapi import FastAPI
 
 from recsys.decision.policy.policy import version_of
-from recsys.domain import ClientId, ClientState, Event, EventId, EventType, Profile
+from recsys.domain import ClientId, ClientState, Event, EventId, EventType, OfferId, Profile
+from recsys.history import History, MonthFigures
 from serving.app import create_app
 from serving.orders import PolicyVersion
-from serving.portal.views import telling_examples
+from serving.portal.views import client_card, telling_examples
 from serving.ports import RecordEvents
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
@@ -421,7 +422,7 @@ def test_a_guest_that_dismisses_stays_a_guest(browser: Visitor) -> None:
 
     assert browser.post("/portal/api/events", json=body).status_code == 200
     after = _view(browser, "guest-3")
-    assert after["client"]["is_known"] is False
+    assert (after["client"]["is_known"], after["client"]["is_former"]) == (False, False)
     assert item["offer_id"] not in {shown["offer_id"] for shown in _items(after)}
 
 
@@ -434,6 +435,18 @@ def test_the_profiling_switch_works_at_once(browser: Visitor) -> None:
         assert view["client"]["name"] == "ООО «Север»"
     unknown = browser.put("/portal/api/clients/nobody/profiling", json={"is_allowed": False})
     assert unknown.status_code == 404
+
+
+def test_a_company_without_profile_and_services_was_a_client_once() -> None:
+    months = History(months=(MonthFigures(date(2026, 1, 1), spend_minor=100),))
+    gone = [
+        ClientState(ClientId("gone"), 3, past_offer_ids=(OfferId("sms"),)),
+        ClientState(ClientId("gone"), 3, history=months),
+    ]
+    cards = [client_card("gone", state, NOW.date()) for state in gone]
+    assert [(card.is_known, card.is_former) for card in cards] == [(False, True)] * 2
+    back = client_card("back", replace(gone[0], profile=Profile()), NOW.date())
+    assert (back.is_known, back.is_former) == (True, False)
 
 
 def test_a_former_client_is_no_example() -> None:

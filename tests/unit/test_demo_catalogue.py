@@ -145,6 +145,13 @@ def test_expert_weights_name_what_exists(catalogue: Catalogue) -> None:
     )
 
 
+def test_of_editions_the_home_list_shows_one(offers: dict[str, OfferEntry]) -> None:
+    placements = placements_from_yaml((DEMO / "placements.yaml").read_text(encoding="utf-8"), "file")
+    assert {one.placement_id: one.max_per_need_group for one in placements}["home"] == 1
+    editions = [(offer, offers[offer.upgrades_to]) for offer in offers.values() if offer.upgrades_to]
+    assert [offer.id for offer, above in editions if offer.need_group != above.need_group] == []
+
+
 def test_placements() -> None:
     placements = placements_from_yaml((DEMO / "placements.yaml").read_text(encoding="utf-8"), "file")
     by_id = {placement.placement_id: placement for placement in placements}

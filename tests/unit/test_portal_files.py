@@ -35,6 +35,7 @@ FAMILIES: dict[str, type[StrEnum]] = {
     "legal_form": LegalForm,
     "change": Change,
     "period": PricePeriod,
+    "charged": PricePeriod,
     "dismiss": DismissalReason,
     "basis": Basis,
     "kind": OfferKind,
@@ -63,6 +64,10 @@ def test_every_code_has_a_text(language: str) -> None:
     wanted |= {f"ground.{ground}.{part}" for ground in grounds for part in ("lead", "why")}
     wanted |= {f"industry.{letter}" for letter in "ABCDEFGHIJKLMNOPQRS"}
     wanted |= {f"{key}.{form}" for key in COUNTED for form in PLURALS[language]}
+    wanted |= {
+        f"client.{standing}{part}" for standing in ("unknown", "former") for part in ("_hint", "_note")
+    }
+    wanted.add("charged.never")
     wanted |= {f"{family}.request" for family in ("take", "toast", "confirm.title")}
     wanted |= {
         f"degraded.{cause}"

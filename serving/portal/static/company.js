@@ -5,6 +5,9 @@ import { byId, el, fact, icon } from "./dom.js";
 // What an operator's people say of a client among themselves; the demo's own bar may tell it.
 const INTERNAL_STAGES = new Set(["at_risk", "dormant", "churned"]);
 
+/** The text that says what a company is of which nothing is known now. */
+export const standing = (client) => (client.is_former ? "client.former" : "client.unknown");
+
 /** The profile card. */
 export function companyCard(view, texts, { onProfiling }) {
   const { client } = view;
@@ -19,11 +22,13 @@ export function companyCard(view, texts, { onProfiling }) {
         "div",
         {},
         el("h1", { id: "company-name", class: "company-name" }, client.name ?? client.client_id),
-        el("p", { class: "muted" }, texts.name("legal_form", client.legal_form) ?? texts.say("client.unknown")),
+        el("p", { class: "muted" }, client.is_known ? texts.name("legal_form", client.legal_form) : texts.say(standing(client))),
       ),
     ),
     statusLine(client, texts),
-    client.is_known ? profile(view, texts, onProfiling) : unknownNote(texts),
+    client.is_known
+      ? profile(view, texts, onProfiling)
+      : el("p", { class: "muted" }, texts.say(`${standing(client)}_note`)),
   );
 }
 
@@ -86,10 +91,6 @@ function tenure(client, texts) {
   return `${texts.day(client.client_since_on)} (${long})`;
 }
 
-function unknownNote(texts) {
-  return el("p", { class: "muted" }, texts.say("client.unknown_note"));
-}
-
 function profilingSwitch(client, texts, onProfiling) {
   const isOn = client.is_profiling_allowed;
   return el(
@@ -148,9 +149,15 @@ function serviceRows(holdings, texts) {
   return el("ul", { class: "service-list" }, rows);
 }
 
-/** Who provides an offer: the operator, or which partner. */
+/** The badge of an offer: whose it is. */
 export function provider(thing, texts) {
   if (thing.kind === "own") return texts.say("kind.own");
   if (!thing.supplier) return texts.say(`kind.${thing.kind}`);
   return texts.say(`kind.${thing.kind}_named`, { supplier: texts.name("supplier", thing.supplier) });
+}
+
+/** Who provides an offer, by name where it is known. */
+export function supplier(thing, texts) {
+  const code = thing.kind === "own" ? "operator" : thing.supplier;
+  return code ? texts.name("supplier", code) : texts.say(`kind.${thing.kind}`);
 }

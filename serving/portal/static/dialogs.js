@@ -1,6 +1,6 @@
 // The three questions the page asks, in one native dialog: confirm, why not, and details.
 
-import { provider } from "./company.js";
+import { supplier } from "./company.js";
 import { byId, el, fact } from "./dom.js";
 import { badges, changeLine, priceLine, reasons, takeLabel, wayOf } from "./offers.js";
 
@@ -48,7 +48,7 @@ function ask(texts, title, content, choices) {
 
 /** Price, provider and what changes, before anything does; how many more when confirmed, else null. */
 export async function confirmTaking(view, item, texts) {
-  const [amount, period] = texts.price(item.price, view.currency);
+  const [amount] = texts.price(item.price, view.currency);
   const more = item.change === "expand" ? moreInput(item, texts) : null;
   const content = [
     el("p", { class: "dialog-lead" }, item.title),
@@ -56,9 +56,9 @@ export async function confirmTaking(view, item, texts) {
       "dl",
       { class: "facts" },
       fact(texts.say("confirm.company"), view.client.name ?? view.client.client_id),
-      fact(texts.say("confirm.provider"), provider(item, texts)),
+      fact(texts.say("confirm.provider"), supplier(item, texts)),
       fact(texts.say("confirm.price"), amount),
-      item.price && fact(texts.say("confirm.period"), period || texts.say("confirm.no_period")),
+      item.price && fact(texts.say("confirm.period"), texts.say(`charged.${chargedOf(item.price)}`)),
       fact(texts.say("confirm.change"), changeLine(item, texts) ?? texts.name("change", item.change)),
     ),
     more?.field,
@@ -70,6 +70,9 @@ export async function confirmTaking(view, item, texts) {
   ]);
   return choice === "confirm" ? (more?.count() ?? 1) : null;
 }
+
+/** When a price is charged: what is free never. */
+const chargedOf = (price) => (price.amount_minor === 0 ? "never" : price.period);
 
 function noteKey(item) {
   if (["retain", "request"].includes(wayOf(item))) return "confirm.note_call";

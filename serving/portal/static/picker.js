@@ -1,6 +1,7 @@
 // Which company the page shows: a few examples, and a search over all of them.
 
 import { findClients } from "./api.js";
+import { standing } from "./company.js";
 import { byId, el } from "./dom.js";
 
 const PAUSE_MS = 180;
@@ -21,7 +22,7 @@ export function showExamples(examples, currentId, texts, onPick) {
             "aria-pressed": String(example.client_id === currentId),
             on: { click: () => onPick(example.client_id) },
           },
-          el("span", { class: "chip-name" }, example.is_known ? (example.name ?? example.client_id) : texts.say("client.unknown")),
+          el("span", { class: "chip-name" }, example.is_known ? (example.name ?? example.client_id) : texts.say(standing(example))),
           el("span", { class: "chip-hint" }, hint(example, texts)),
         ),
       ),
@@ -35,7 +36,7 @@ function hint(client, texts) {
     texts.name("stage", client.stage),
     texts.count("services", client.n_holdings),
   ];
-  return client.is_known ? parts.filter(Boolean).join(" · ") : texts.say("client.unknown_hint");
+  return client.is_known ? parts.filter(Boolean).join(" · ") : texts.say(`${standing(client)}_hint`);
 }
 
 /** Search as you type, with the keyboard of a list box. */
