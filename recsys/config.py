@@ -45,7 +45,7 @@ _WANTED: Mapping[str, str] = MappingProxyType(
     }
 )
 # A line feed may stand: a folded text of YAML ends with one.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class RunConfig(BaseModel):
@@ -164,7 +164,7 @@ def readable(text: str) -> str:
     """
     if not text.strip():
         raise ValueError("people read this, and it is blank; write a text")
-    if found := _CONTROL.search(text):
+    if found := CONTROL_CHARACTER.search(text):
         raise ValueError(f"{found[0]!r} is a control character, not to be shown; remove it")
     return text
 

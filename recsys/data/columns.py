@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import polars as pl
 
+from recsys.config import CONTROL_CHARACTER
 from recsys.domain import MAX_ID_LENGTH
 from recsys.tables import Column, ColumnType, Table
 
@@ -140,6 +141,9 @@ def _value_rules(values: pl.Series, column: Column) -> list[Misfit]:
         rules.append(Misfit(_is_outside(values, column.choices), f"one of {', '.join(column.choices)}"))
     if column.minimum is not None:
         rules.append(Misfit(_or_false(values < column.minimum), f"at least {column.minimum:g}"))
+    if column.is_shown:
+        is_bad = (values.str.strip_chars() == "") | values.str.contains(CONTROL_CHARACTER.pattern)
+        rules.append(Misfit(_or_false(is_bad), "a text to read: not blank, without control characters"))
     return rules
 
 

@@ -59,6 +59,7 @@ _VALUE_PROBLEMS: Mapping[str, str] = MappingProxyType(
             "ids are small Latin letters, digits, - and _, at most 64 of them, not {value}; rename it"
         ),
         "too_short": "the list has {actual_length} values, at least {min_length} is needed; add one",
+        "too_long": "has more than {max_length:,} values, which are the most; merge or remove some",
         "int_type": "a whole number is needed, not {value}; correct the value",
         "int_parsing": "a whole number is needed, not {value}; correct the value",
         "int_from_float": "a whole number is needed, not {value}; correct the value",

@@ -32,6 +32,7 @@ class Column:
         is_nullable: Whether a value may be missing; a nullable column may be missing as a whole.
         choices: The allowed values; empty means any.
         minimum: The smallest allowed value of a number; None means any.
+        is_shown: Whether people read it; then it is not blank and has no control characters.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Column:
     is_nullable: bool = False
     choices: tuple[str, ...] = ()
     minimum: float | None = None
+    is_shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,9 @@ def id_column(name: str, about: str, *, is_nullable: bool = False) -> Column:
     return Column(name, ColumnType.ID, about, is_nullable)
 
 
-def text_column(name: str, about: str, choices: tuple[str, ...] = ()) -> Column:
+def text_column(name: str, about: str, choices: tuple[str, ...] = (), *, is_shown: bool = False) -> Column:
     """Text, one of some choices or any."""
-    return Column(name, ColumnType.TEXT, about, is_nullable=True, choices=choices)
+    return Column(name, ColumnType.TEXT, about, is_nullable=True, choices=choices, is_shown=is_shown)
 
 
 def integer_column(name: str, about: str, *, minimum: int | None = 0) -> Column:

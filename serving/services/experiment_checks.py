@@ -279,7 +279,7 @@ def _check_offers(experiment: Experiment, catalogue: CompiledCatalogue) -> None:
                 place = f"arms.{number}.texts.{offer_id}"
                 raise InvalidRequestError(place, no_such("offer", offer_id, known["offers"]))
     for metric in experiment.metrics:
-        for unknown in metric.offers.unknown_names(catalogue):
+        for unknown in metric.offers.unknown_names(known):
             place = f"metric {metric.name}, offers.{unknown.key}.{unknown.at}"
             raise InvalidRequestError(
                 place, no_such(_SINGULAR[unknown.key], unknown.name, known[unknown.key])

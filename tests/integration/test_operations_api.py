@@ -24,6 +24,9 @@ NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 TEN = {"placements.yaml": "placements: [{id: home, k: 10}]\n"}
 REASON = {"reason": "the partner's form is broken"}
+DEEP = "segments:\n  s0: {field: is_vip, is: true}\n" + "".join(
+    f"  s{n}: {40 * '{not: '}{{segment: s{n - 1}}}{40 * '}'}\n" for n in range(1, 48)
+)
 BROKEN = {**TEN, "vip.yaml": "months: 3\nmin_mean_spend: 5\n", "contact.yaml": "caps: [{}]\n"}
 
 
@@ -236,11 +239,10 @@ class TestPolicies:
         [
             ({"rules.yaml": "a"}, "rules.yaml: is no document of a policy"),
             ({"arbitration.yaml": "levers: {offers: {mial: 5}}\n"}, "mail"),
+            ({"engagement.yaml": DEEP}, "engagement.yaml:5: segment 's3' unfolds to 124 conditions"),
         ],
     )
-    def test_names_that_nobody_knows_are_faults(
-        self, desk: Desk, documents: dict[str, str], said: str
-    ) -> None:
+    def test_mistakes_are_faults(self, desk: Desk, documents: dict[str, str], said: str) -> None:
         answer = desk.ask(Role.ADMIN, "POST", "/v1/policies", json={"documents": documents})
         assert said in failure(answer, 422, "invalid_policy")["details"]["faults"][0]
 

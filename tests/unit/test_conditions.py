@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,6 +17,7 @@ from recsys.config import RunConfig
 from recsys.data.documents import YamlDocument
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.conditions import Condition, ConditionSet, Moment, clause, sentence
+from recsys.decision.conditions.scales import CountScale, NumberScale, Use, bits_by_cell
 from recsys.decision.conditions.syntax import BRANCHES, COMPARISONS, FACTS
 from recsys.decision.conditions.vocabulary import CONTEXT, EVENTS, FIELDS
 from recsys.domain import ClientId, ClientState, EventType, Holding, Language, Offer, OfferId, Profile, Size
@@ -78,7 +81,12 @@ def fault_of(text: str) -> str:
         ("{field: is_vip, is: yes}", "is_vip is true or false, not 'yes'"),
         ("{context: date, at_least: soon}", "date is a day, not 'soon'; write it like 2025-12-31"),
         ("{context: month, is: 13}", "month is a whole number from 1 to 12, not 13"),
-        ("{n_held: {}, at_least: -1}", "n_held is a whole number from 0 to 10000, not -1"),
+        ("{n_held: {}, at_least: -1}", "n_held is a whole number from 0 to 10,000, not -1"),
+        (
+            f"{{field: n_employees, at_least: {10**23 - 1}}}",
+            f"n_employees is a whole number from 0 to 9,007,199,254,740,992, not {10**23 - 1}; correct",
+        ),
+        (f"{{field: spend_minor, at_most: {10**400}}}", "to 9,007,199,254,740,992, not 1" + 79 * "0" + ";"),
         ("{days_since_event: {type: click}, at_least: 91}", "a whole number from 0 to 90, not 91"),
         ("{field: size}", "field is compared by exactly one of is, is_not"),
         ("{field: size, is: micro, is_not: small}", "here are is and is_not"),
@@ -351,6 +359,38 @@ def test_segments_inside_of_segments_do_not_blow_a_sentence_up() -> None:
         segments[f"s{number}"] = parsed({"any": [inner, {"not": {"all": [inner, {"holds": ["pbx"]}]}}]})
     assert len(sentence(parsed({"segment": "s59"}), segments, Language.EN)) < 200
     ConditionSet([parsed({"segment": "s59"})], segments, CATALOGUE)
+
+
+def test_thousands_of_comparisons_of_one_fact_are_compiled_run_by_run() -> None:
+    """Were every comparison held against every cell, this would take minutes."""
+    numbers = [(float(number), float(number)) for number in range(0, 20_000, 2)]
+    scale = NumberScale(numbers)
+    assert len(scale.values_of_cells) == 20_001
+    is_true, is_false = Use(1, frozenset([1])), Use(2, frozenset([-1]))
+    bits = bits_by_cell(scale, [([interval], [is_true, is_false]) for interval in numbers])
+    assert Counter(bits) == {0: 1, 2: 10_001, 3: 10_000}
+
+
+def test_bits_are_those_of_every_comparison_with_every_cell() -> None:
+    rng = Random(5)  # noqa: S311 -- nothing secret
+    for _ in range(50):
+        asked = []
+        for number in range(rng.randint(1, 12)):
+            ends = sorted(rng.sample(range(12), 2 * rng.randint(0, 3)))
+            intervals = [(float(low), float(high)) for low, high in zip(ends[::2], ends[1::2], strict=True)]
+            truths = frozenset(rng.sample([-1, 0, 1], rng.randint(0, 3)))
+            asked.append((intervals, [Use(1 << number, truths)]))
+        for scale_of in (NumberScale, CountScale):
+            scale = scale_of([interval for intervals, _ in asked for interval in intervals])
+            expected = [0] * (1 + len(scale.values_of_cells))
+            for intervals, (use,) in asked:
+                for cell, value in enumerate([None, *scale.values_of_cells]):
+                    if value is None:
+                        truth = 0 if intervals else 1
+                    else:
+                        truth = 1 if any(low <= value <= high for low, high in intervals) else -1
+                    expected[cell] |= use.bit if truth in use.truths else 0
+            assert bits_by_cell(scale, asked) == expected
 
 
 def test_the_reference_names_every_word_of_the_language(root_dir: Path) -> None:

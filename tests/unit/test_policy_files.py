@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,14 +14,15 @@ import pytest
 from recsys.data.documents import MAX_BYTES, YamlDocument
 from recsys.decision.catalogue import CompiledCatalogue
 from recsys.decision.conditions.syntax import Condition
-from recsys.decision.policy.check import check_policy
+from recsys.decision.policy.check import check_policy, refusing_truths
 from recsys.decision.policy.engagement import RuleSpec, RuleStage
 from recsys.decision.policy.examples import ClientExample, Expectation
-from recsys.decision.policy.logic import FALSE, TRUE, UNKNOWN, Demand, is_possible
+from recsys.decision.policy.logic import ANY, FALSE, TRUE, UNKNOWN, Budget, Demand, inline, is_possible
 from recsys.decision.policy.policy import Policy, version_of
 from recsys.decision.policy.read import policy_from_documents, read_documents, read_policy
-from recsys.decision.policy.scope import OfferScope
-from recsys.domain import LegalForm, Offer, OfferId, OfferKind, Stage
+from recsys.decision.policy.scope import OfferScope, names_of
+from recsys.decision.policy.walk import plain
+from recsys.domain import Change, LegalForm, Offer, OfferId, OfferKind, Stage
 from recsys.errors import ConfigError
 from training.pipelines.policies.sources import catalogue_beside, open_policy
 
@@ -146,7 +149,7 @@ def test_an_empty_list_is_no_scope() -> None:
 
 def test_names_that_a_catalogue_lacks_come_with_their_place(catalogue: CompiledCatalogue) -> None:
     scope = OfferScope(categories=("telefony", "telephony"), offers=("zzz",))
-    assert [tuple(name) for name in scope.unknown_names(catalogue)] == [
+    assert [tuple(name) for name in scope.unknown_names(names_of(catalogue.offers))] == [
         ("offers", 0, "zzz"),
         ("categories", 0, "telefony"),
     ]
@@ -480,6 +483,91 @@ def rule(text: str, name: str = "r", more: str = "") -> str:
 )
 def test_what_is_unsound_is_named(rules: str, expected: str, catalogue: CompiledCatalogue) -> None:
     assert "\n".join(warnings_and_faults(f"rules:\n{rules}", catalogue)) == expected
+
+
+def some_rules(seed: int) -> str:
+    """Rules that often refuse what others refuse."""
+    rng = Random(seed)  # noqa: S311 -- nothing secret
+    lines = ["segments:", "  few: {field: n_employees, at_most: 4}", "rules:"]
+    leaves = [
+        "{segment: few}",
+        *(f"{{field: n_employees, at_least: {number}}}" for number in (3, 5, 8)),
+        *(f"{{field: size, in: [{names}]}}" for names in ("micro", "micro, small", "small, large")),
+        "{context: date, at_least: 2026-05-01}",
+    ]
+    for number in range(25):
+        parts = ", ".join(rng.sample(leaves, rng.randint(1, 2)))
+        rule = {
+            "id": f"r{number}",
+            "stage": rng.choice([*RuleStage]).value,
+            "offers": rng.choice(["[crm]", "[pbx, crm]", "{kinds: [own, partner, content]}"]),
+            "changes": rng.choice(["[new]", "[new, renew]", "[]"]),
+            rng.choice(["never_if", "only_if"]): f"{{{rng.choice(['all', 'any'])}: [{parts}]}}",
+            "unknown": rng.choice(["allow", "refuse"]),
+        }
+        lines.append("  - {" + ", ".join(f"{key}: {value}" for key, value in rule.items()) + "}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_rule_is_held_against_every_earlier_one_about_its_offers(
+    seed: int, catalogue: CompiledCatalogue
+) -> None:
+    text = some_rules(seed)
+    engagement = policy_from_documents({"engagement.yaml": text}).engagement
+    segments = {name: plain(condition) for name, condition in engagement.segments.items()}
+    expected, before = set(), list[RuleSpec]()
+    for rule in sorted(engagement.rules, key=lambda rule: [*RuleStage].index(rule.stage)):
+        refuses = Demand(inline(plain(rule.condition), segments), refusing_truths(rule))
+        for earlier in before:
+            passes = Demand(inline(plain(earlier.condition), segments), ANY & ~refusing_truths(earlier))
+            is_wider = (
+                set(rule.changes or Change) <= set(earlier.changes or Change)
+                and not (rule.offers.mask(catalogue) & ~earlier.offers.mask(catalogue)).any()
+            )
+            is_covered = not is_possible([refuses, passes]) and is_possible([refuses])
+            if is_wider and refuses.subjects & passes.subjects and is_covered:
+                expected.add((rule.id, earlier.id))
+                break
+        before.append(rule)
+    told = [
+        re.findall(r"'(r\d+)'", line) for line in warnings_and_faults(text, catalogue) if "reached" in line
+    ]
+    assert {(rule, earlier) for rule, earlier in told} == expected
+    assert expected
+
+
+def test_rules_about_other_offers_and_beyond_the_budget_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else thousands of rules would make millions of pairs."""
+    pairs: list[str] = []
+    monkeypatch.setattr(
+        "recsys.decision.policy.check._covers", lambda earlier, rule, budget: pairs.append(rule.spec.id)
+    )
+    offers = CompiledCatalogue([Offer(OfferId(f"o{number}")) for number in range(200)])
+    rule = "  - {{id: r{0}, stage: eligibility, offers: [o{1}], never_if: {{field: n_sims, is: {0}}}}}\n"
+    others = "".join(rule.format(number, number) for number in range(200))
+    assert not warnings_and_faults(f"rules:\n{others}", offers)
+    assert not pairs
+    same = "".join(rule.format(number, 0) for number in range(200))
+    monkeypatch.setattr("recsys.decision.policy.check.Budget", lambda: Budget(n_leaves=300))
+    (line,) = warnings_and_faults(f"rules:\n{same}", offers)
+    assert "the rules are too many" in line
+    assert not pairs
+
+
+def test_no_more_faults_are_told_than_anybody_mends_at_once(catalogue: CompiledCatalogue) -> None:
+    strange = "".join(rule("never_if: {segment: s}", f"r{number}") for number in range(200))
+    lines = faults_of({"engagement.yaml": "rules:\n" + strange})
+    assert (len(lines), "no segment" in lines[99]) == (101, True)
+    assert lines[100].endswith("here and below are more faults; correct the first 100 and check again")
+    strange = "".join(
+        rule("never_if: {field: is_vip, is: true}", f"r{number}").replace("crm", "crn")
+        for number in range(200)
+    )
+    lines = warnings_and_faults("rules:\n" + strange, catalogue)
+    assert len([line for line in lines if "no offer 'crn'" in line]) == 100
 
 
 def test_between_needs_its_lesser_end_first() -> None:

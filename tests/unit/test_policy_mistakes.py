@@ -145,17 +145,42 @@ rules:
             + "".join(
                 f"  s{n}: {{all: [{{segment: s{n - 1}}}, {{segment: s{n - 1}}}]}}\n" for n in range(1, 40)
             ),
-            "engagement.yaml:11: segment 's9' unfolds to 512 comparisons, and 500 are the most; name fewer"
-            " segments in it",
+            "engagement.yaml:11: segment 's9' unfolds to 512 comparisons, and 500 are the most; ask for"
+            " less, or name fewer segments",
             id="segments that unfold to billions",
         ),
         pytest.param(
             "engagement.yaml",
             "segments:\n  s0: {field: is_vip, is: true}\n"
             + "".join(f"  s{n}: {{not: {{segment: s{n - 1}}}}}\n" for n in range(1, 3_000)),
-            "engagement.yaml:52: segment 's50' stands on more than 50 segments, one upon the other; name"
-            " fewer segments in it",
+            "engagement.yaml:52: segment 's50' unfolds to 101 conditions within each other, and 100 are the"
+            " most; ask for less, or name fewer segments",
             id="segments upon segments",
+        ),
+        pytest.param(
+            "engagement.yaml",
+            "segments:\n  s0: {field: is_vip, is: true}\n"
+            + "".join(f"  s{n}: {40 * '{not: '}{{segment: s{n - 1}}}{40 * '}'}\n" for n in range(1, 48)),
+            "engagement.yaml:5: segment 's3' unfolds to 124 conditions within each other, and 100 are the"
+            " most; ask for less, or name fewer segments",
+            id="deep segments upon each other",
+        ),
+        pytest.param(
+            "engagement.yaml",
+            "segments:\n" + "".join(f"  s{n}: {{segment: s{(n + 1) % 900}}}\n" for n in range(900)),
+            "engagement.yaml:2: segments refer to each other in a circle (s0 → s899 → s898 → s897 → s896"
+            " → s895 → s894 → s893 → … → s0); take one reference out",
+            id="a wide circle of segments",
+        ),
+        pytest.param(
+            "engagement.yaml",
+            "rules:\n"
+            + "".join(
+                f"  - {{id: r{n}, stage: eligibility, never_if: {{field: n_sims, is: {n}}}}}\n"
+                for n in range(3_001)
+            ),
+            "engagement.yaml:1: rules: has more than 3,000 values, which are the most; merge or remove some",
+            id="thousands of rules",
         ),
         pytest.param(
             "engagement.yaml",
@@ -163,7 +188,8 @@ rules:
             + ", ".join(f"{{field: n_sims, at_least: {n}}}" for n in range(400))
             + "]}\n"
             + RULE.replace("{field: size, is: small}", "{all: [{segment: few}, {not: {segment: few}}]}"),
-            "engagement.yaml:8: unfolds to 800 comparisons, and 500 are the most; ask for less",
+            "engagement.yaml:8: this condition unfolds to 800 comparisons, and 500 are the most; ask for"
+            " less, or name fewer segments",
             id="a rule that unfolds to hundreds",
         ),
         pytest.param(

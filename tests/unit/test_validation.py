@@ -62,6 +62,13 @@ def test_a_sound_folder_is_read_with_types_and_every_column(folder: Folder) -> N
     assert dataset.meta.name == folder().name
 
 
+@pytest.mark.parametrize("title", ["   ", "\u00a0", "PBX \x1b[31mStart", "PBX\x00", "PBX\x9b"])
+def test_a_title_that_nobody_can_read_is_named(title: str, folder: Folder) -> None:
+    (fault,) = faults_of(folder(offers=OFFERS.replace("CRM", f'"{title}"')))
+    assert (fault.table, fault.line, fault.column) == ("offers", 3, "title_en")
+    assert fault.expected == "a text to read: not blank, without control characters"
+
+
 def test_a_day_is_midnight_of_the_datasets_time_zone(folder: Folder) -> None:
     place = folder()
     (place / "dataset.toml").write_text('time_zone = "Europe/Moscow"\n')

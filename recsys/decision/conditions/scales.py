@@ -6,7 +6,8 @@ Cell 0 is the unknown value. A comparison is then a column of truths by cell, wh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any, NamedTuple
@@ -168,21 +169,26 @@ class CountScale:
 Scale = TextScale | NumberScale | CountScale
 
 
-def truths_by_cell(scale: Scale, intervals: Sequence[Interval]) -> list[int]:
-    """The truth of a comparison in every cell: 1 true, 0 unknown, −1 false.
+def truths_by_cell(known: Sequence[float], intervals: Sequence[Interval]) -> Iterator[tuple[range, int]]:
+    """The truth of a comparison in runs of cells: 1 true, 0 unknown, −1 false.
 
     Args:
-        scale: The scale of the compared fact.
-        intervals: Where it is true; none = it is true of the unknown value and false of any other.
+        known: The number that stands for each cell but the first, ascending.
+        intervals: Where it is true, ascending and apart; none = it is true of the unknown value and false of
+            any other.
 
     Example:
-        >>> truths_by_cell(NumberScale([(5, 10)]), [(5, 10)])
-        [0, -1, 1, -1]
+        >>> list(truths_by_cell(NumberScale([(5, 10)]).values_of_cells, [(5, 10)]))
+        [(range(0, 1), 0), (range(1, 2), -1), (range(2, 3), 1), (range(3, 4), -1)]
     """
-    known = scale.values_of_cells
-    if not intervals:
-        return [1, *[-1] * len(known)]
-    return [0, *(1 if any(low <= value <= high for low, high in intervals) else -1 for value in known)]
+    until = 1
+    yield range(until), 0 if intervals else 1
+    for low, high in intervals:
+        first = 1 + bisect_left(known, low)
+        yield range(until, first), -1
+        until = 1 + bisect_right(known, high)
+        yield range(first, until), 1
+    yield range(until, 1 + len(known)), -1
 
 
 class Use(NamedTuple):
@@ -209,11 +215,23 @@ def bits_by_cell(scale: Scale, comparisons: Iterable[tuple[Sequence[Interval], S
         >>> bits_by_cell(NumberScale([(5, 9)]), [([(5, 9)], [is_true, is_not_false])])
         [2, 0, 3, 0]
     """
-    bits = [0] * (1 + len(scale.values_of_cells))
+    known = scale.values_of_cells
+    n_cells = 1 + len(known)
+    # Thousands of comparisons make thousands of cells, so runs of cells are not gone through: `bits` is a
+    # tree whose leaves, from n_cells on, are the cells, and a run is set in the few nodes that make it up.
+    bits = [0] * (2 * n_cells)
     for intervals, uses in comparisons:
         told = {
             truth: reduce(or_, [use.bit for use in uses if truth in use.truths], 0) for truth in (-1, 0, 1)
         }
-        for cell, truth in enumerate(truths_by_cell(scale, intervals)):
-            bits[cell] |= told[truth]
-    return bits
+        for cells, truth in truths_by_cell(known, intervals):
+            first, end = cells.start + n_cells, cells.stop + n_cells
+            while first < end:
+                if first % 2:
+                    bits[first] |= told[truth]
+                if end % 2:
+                    bits[end - 1] |= told[truth]
+                first, end = (first + 1) // 2, end // 2
+    for node in range(2, 2 * n_cells):
+        bits[node] |= bits[node // 2]
+    return bits[n_cells:]

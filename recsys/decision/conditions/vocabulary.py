@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -19,6 +18,9 @@ UNKNOWN = "unknown"
 TAG_PREFIX = "tag."
 MAX_EVENT_DAYS = 90
 """Events are counted for so many days."""
+_LARGEST = 2.0**53
+"""Far above any figure of a company; beyond it a float is no longer told from its neighbours."""
+_LONGEST_VALUE = 80
 
 
 class Kind(StrEnum):
@@ -55,7 +57,7 @@ class Fact:
     ru: tuple[str, ...]
     en: tuple[str, ...]
     unit: str = ""
-    high: float = math.inf
+    high: float = _LARGEST
     low: float = 0.0
     labels: Labels = field(default_factory=dict)
 
@@ -92,12 +94,17 @@ class Fact:
         raise ValueError(f"{name} is a text, not {value!r}; write it in quotes")
 
     def _read_number(self, value: object, name: str) -> int | float:
+        is_too_large = False
         if isinstance(value, int | float) and not isinstance(value, bool):
-            is_of_kind = self.kind is Kind.NUMBER or float(value).is_integer()
-            if is_of_kind and self.low <= value <= self.high:
+            is_too_large = value > self.high
+            # the bounds come first: a whole number may be too large for a float
+            if self.low <= value <= self.high and (self.kind is Kind.NUMBER or float(value).is_integer()):
                 return int(value) if isinstance(value, int) else float(value)
-        bounds = f"from {self.low:g}" + ("" if self.high == math.inf else f" to {self.high:g}")
-        raise ValueError(f"{name} is a {self.kind} {bounds}, not {value!r}; correct the value")
+        bounds = f"from {self.low:g}"
+        if is_too_large or self.high < _LARGEST:
+            bounds += f" to {self.high:,.16g}"
+        written = repr(value)[:_LONGEST_VALUE]
+        raise ValueError(f"{name} is a {self.kind} {bounds}, not {written}; correct the value")
 
     def _read_choice(self, value: object, name: str) -> str:
         if isinstance(value, str) and value in self.labels:
@@ -117,11 +124,11 @@ def _read_day(value: object, name: str) -> date:
         raise ValueError(f"{name} is a day, not {value!r}; write it like 2025-12-31") from None
 
 
-def _whole(ru: str, en: str, unit: str, high: float = math.inf) -> Fact:
+def _whole(ru: str, en: str, unit: str, high: float = _LARGEST) -> Fact:
     return Fact(Kind.WHOLE, (ru,), (en,), unit, high)
 
 
-def _number(ru: str, en: str, unit: str, high: float = math.inf) -> Fact:
+def _number(ru: str, en: str, unit: str, high: float = _LARGEST) -> Fact:
     return Fact(Kind.NUMBER, (ru,), (en,), unit, high)
 
 

@@ -26,7 +26,6 @@ from recsys.decision.policy.logic import (
     Truths,
     inline,
     is_possible,
-    subjects_of,
 )
 from recsys.decision.policy.names import (
     no_such,
@@ -38,15 +37,16 @@ from recsys.decision.policy.names import (
 from recsys.decision.policy.pins import idle_pins
 from recsys.decision.policy.policy import Policy
 from recsys.decision.policy.reach import offers_out_of_reach
-from recsys.decision.policy.read import PolicyFault
+from recsys.decision.policy.read import PolicyFault, first_faults
 from recsys.decision.policy.scope import names_of
 from recsys.decision.policy.walk import conditions_in, plain, scopes_in, segments_named
 from recsys.domain import Change, Offer
 
 _STAGES = tuple(RuleStage)
+_NEW = tuple(Change).index(Change.NEW)
 _NOT_CHECKED_FURTHER = (
-    "not checked further: the conditions are too wide to be compared in full; split them or move parts into"
-    " segments of fewer comparisons"
+    "not checked further: the rules are too many, or their conditions too wide, to be compared in full;"
+    " what is told is so, but more may be wrong"
 )
 
 
@@ -69,7 +69,7 @@ def check_policy(
     """
     rules, budget = _compile(policy, catalogue), Budget()
     faults = [
-        *_unknown_names(policy, catalogue),
+        *first_faults(_unknown_names(policy, catalogue)),
         *([] if examples is None else unknown_in_examples(policy, examples, catalogue)),
         *_conditions_without_effect(policy, budget),
         *_rules_without_effect(rules, budget),
@@ -91,29 +91,16 @@ class _Rule:
     Attributes:
         number: Its place in the document.
         spec: What is written.
-        condition: Its condition with every segment in its place.
-        refusing: How the condition comes out where the rule refuses.
-        scope: The offers it is about, by position.
-        subjects: What the condition looks at.
+        refuses: Its condition, with every segment in its place, comes out as the rule refuses.
+        passes: It comes out otherwise.
+        reach: Whether it is about an offer (by position) as a change (in the order of `Change`).
     """
 
     number: int
     spec: RuleSpec
-    condition: dict[str, Any]
-    refusing: Truths
-    scope: NDArray[np.bool_]
-    subjects: frozenset[str]
-
-    @property
-    def refuses(self) -> Demand:
-        return Demand(self.condition, self.refusing)
-
-    @property
-    def passes(self) -> Demand:
-        return Demand(self.condition, ANY & ~self.refusing)
-
-    def is_about(self, change: Change) -> bool:
-        return not self.spec.changes or change in self.spec.changes
+    refuses: Demand
+    passes: Demand
+    reach: NDArray[np.bool_]
 
     def fault(self, key: str, message: str, *, is_warning: bool = False) -> PolicyFault:
         return PolicyFault("engagement.yaml", ("rules", self.number, key), message, is_warning)
@@ -130,15 +117,15 @@ def _compile(policy: Policy, catalogue: CompiledCatalogue) -> list[_Rule]:
     segments = _segments(policy)
     found = []
     for number, spec in enumerate(policy.engagement.rules):
-        condition = dict(inline(plain(spec.condition), segments))
+        condition, refusing = inline(plain(spec.condition), segments), refusing_truths(spec)
+        changes = [not spec.changes or change in spec.changes for change in Change]
         found.append(
             _Rule(
                 number,
                 spec,
-                condition,
-                refusing_truths(spec),
-                spec.offers.mask(catalogue),
-                subjects_of(condition),
+                Demand(condition, refusing),
+                Demand(condition, ANY & ~refusing),
+                np.outer(spec.offers.mask(catalogue), changes),
             )
         )
     return sorted(found, key=lambda rule: _STAGES.index(rule.spec.stage))
@@ -151,11 +138,12 @@ def _segments(policy: Policy) -> dict[str, dict[str, Any]]:
 def _unknown_names(policy: Policy, catalogue: CompiledCatalogue) -> Iterator[PolicyFault]:
     names = names_of(catalogue.offers)
     for place in scopes_in(policy):
-        for unknown in place.scope.unknown_names(catalogue):
+        unknown_names = place.scope.unknown_names(names)
+        for unknown in unknown_names:
             path = (*place.path, unknown.key, unknown.at)
             message = no_such(_SINGULAR[unknown.key], unknown.name, names[unknown.key])
             yield PolicyFault(place.document, path, message)
-        if not place.scope.unknown_names(catalogue) and not place.scope.mask(catalogue).any():
+        if not unknown_names and not place.scope.mask(catalogue).any():
             message = "no offer of the catalogue is all of this at once; widen it"
             yield PolicyFault(place.document, place.path, message, is_warning=True)
     levers = policy.arbitration.levers
@@ -195,8 +183,19 @@ def _rules_without_effect(rules: Sequence[_Rule], budget: Budget) -> Iterator[Po
 
 def _covered_rules(rules: Sequence[_Rule], budget: Budget) -> Iterator[PolicyFault]:
     """Rules that refuse nothing which an earlier rule has not refused already."""
+    if not rules:
+        return
+    # bits, so that a rule is held against all earlier ones at once: thousands of rules make millions of pairs
+    reaches = np.packbits([rule.reach.ravel() for rule in rules], axis=1)
+    known = sorted(frozenset[str]().union(*[rule.refuses.subjects for rule in rules]))
+    looks = np.packbits([[subject in rule.refuses.subjects for subject in known] for rule in rules], axis=1)
     for place, rule in enumerate(rules):
-        for earlier in rules[:place]:
+        is_wider = ~(reaches[place] & ~reaches[:place]).any(axis=1)
+        is_alike = (looks[place] & looks[:place]).any(axis=1)
+        for number in np.flatnonzero(is_wider & is_alike).tolist():
+            if budget.is_used_up():
+                return
+            earlier = rules[number]
             if _covers(earlier, rule, budget):
                 message = (
                     f"rule {rule.spec.id!r} is never reached: whatever it refuses, rule"
@@ -207,10 +206,6 @@ def _covered_rules(rules: Sequence[_Rule], budget: Budget) -> Iterator[PolicyFau
 
 
 def _covers(earlier: _Rule, rule: _Rule, budget: Budget) -> bool:
-    if not earlier.subjects & rule.subjects or (rule.scope & ~earlier.scope).any():
-        return False
-    if not all(earlier.is_about(change) for change in Change if rule.is_about(change)):
-        return False
     # a rule that refuses nobody is told of elsewhere
     both = [rule.refuses, earlier.passes]
     return not is_possible(both, budget) and is_possible([rule.refuses], budget)
@@ -223,7 +218,7 @@ def _offers_nobody_gets(
     told: set[tuple[int, ...]] = set()
     found: list[tuple[int, PolicyFault | None]] = []
     for position, offer in enumerate(catalogue.offers):
-        own = [rule for rule in rules if rule.scope[position] and rule.is_about(Change.NEW)]
+        own = [rule for rule in rules if rule.reach[position, _NEW]]
         fixed = _from_catalogue(offer)
         demands = {rule.number: rule.passes for rule in own}
         if is_possible([*fixed, *demands.values()], budget):

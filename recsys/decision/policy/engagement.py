@@ -13,6 +13,9 @@ from recsys.decision.policy.scope import OfferScope
 from recsys.decision.policy.wording import Wording
 from recsys.domain import Change
 
+_MOST_RULES = 3_000
+"""Far above what people keep in their heads; what lies beyond would keep a server busy for long."""
+
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
@@ -150,12 +153,12 @@ class EngagementSpec(RunConfig):
 
     Attributes:
         segments: Named conditions, for use in other conditions.
-        rules: In the order in which they are tried within a stage.
+        rules: In the order in which they are tried within a stage; at most 3,000.
         volume_caps: Caps over all clients together.
         changes: What is proposed for services that a client has.
     """
 
     segments: dict[Identifier, Condition] = Field(default_factory=dict)
-    rules: tuple[RuleSpec, ...] = ()
+    rules: tuple[RuleSpec, ...] = Field(default=(), max_length=_MOST_RULES)
     volume_caps: tuple[VolumeCap, ...] = ()
     changes: ChangesSpec = ChangesSpec()

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final
 
@@ -33,9 +34,11 @@ _MOST_LEAVES = 20_000
 _MOST_LEAVES_IN_ALL = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Demand:
     """A condition must come out one of several ways.
+
+    What is found out about it is kept: a rule is compared with thousands of others.
 
     Attributes:
         condition: As written, with every segment in its place.
@@ -44,6 +47,21 @@ class Demand:
 
     condition: Plain
     truths: Truths
+
+    @cached_property
+    def tree(self) -> _Node | _Leaf:
+        """The condition, taken apart."""
+        return _tree(self.condition)
+
+    @cached_property
+    def leaves(self) -> tuple[_Leaf, ...]:
+        """Its comparisons."""
+        return tuple(_leaves_of(self.tree))
+
+    @cached_property
+    def subjects(self) -> frozenset[str]:
+        """What the condition looks at."""
+        return frozenset(leaf.subject for leaf in self.leaves)
 
 
 @dataclass(slots=True)
@@ -57,6 +75,11 @@ class Budget:
 
     n_leaves: int = _MOST_LEAVES_IN_ALL
     is_overdrawn: bool = False
+
+    def is_used_up(self) -> bool:
+        """Whether the next question has to be left open, which is noted."""
+        self.is_overdrawn |= self.n_leaves <= 0
+        return self.n_leaves <= 0
 
 
 def inline(condition: Plain, segments: Mapping[str, Plain]) -> Plain:
@@ -92,25 +115,14 @@ def is_possible(demands: Sequence[Demand], budget: Budget | None = None) -> bool
         True
     """
     budget = budget or Budget()
-    if budget.n_leaves <= 0:
-        budget.is_overdrawn = True
+    if budget.is_used_up():
         return True
-    open_demands = [
-        _Open(tree, demand.truths, frozenset(leaf.subject for leaf in leaves), len(leaves))
-        for demand in demands
-        for tree in (_tree(demand.condition),)
-        for leaves in (list(_leaves_of(tree)),)
-    ]
-    search = _Search(_values([demand.condition for demand in demands]), min(_MOST_LEAVES, budget.n_leaves))
-    found = search.is_possible(open_demands)
+    values = _values(leaf for demand in demands for leaf in demand.leaves)
+    search = _Search(values, min(_MOST_LEAVES, budget.n_leaves))
+    found = search.is_possible(demands)
     budget.n_leaves -= search.n_seen
     budget.is_overdrawn |= search.is_broken_off
     return found
-
-
-def subjects_of(condition: Plain) -> frozenset[str]:
-    """What a condition looks at; its segments are in their place."""
-    return frozenset(_subject(leaf) for leaf in _leaves(condition))
 
 
 def reads_context(condition: Plain) -> bool:
@@ -120,11 +132,12 @@ def reads_context(condition: Plain) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A comparison: its subject, the comparison's name, and what is compared with."""
+    """A comparison: its subject, the comparison's name, what is compared with, and all that as written."""
 
     subject: str
     comparison: str
     bound: Any
+    written: Plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +146,6 @@ class _Node:
 
     head: str
     parts: tuple[_Node | _Leaf, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A demand that is not certain to be met yet."""
-
-    tree: _Node | _Leaf
-    truths: Truths
-    subjects: frozenset[str]
-    n_leaves: int
 
 
 def _leaves_of(tree: _Node | _Leaf) -> Iterator[_Leaf]:
@@ -159,7 +162,7 @@ def _tree(condition: Plain) -> _Node | _Leaf:
     for head in ("all", "any"):
         if head in condition:
             return _Node(head, tuple(_tree(part) for part in condition[head]))
-    return _Leaf(_subject(condition), *_comparison(condition))
+    return _Leaf(_subject(condition), *_comparison(condition), condition)
 
 
 class _Search:
@@ -172,11 +175,11 @@ class _Search:
         self.n_seen = 0
         self.is_broken_off = False
 
-    def is_possible(self, open_demands: Sequence[_Open]) -> bool:
+    def is_possible(self, demands: Sequence[Demand]) -> bool:
         """Whether some choice of what is not chosen yet meets every demand."""
-        left: list[_Open] = []
-        for demand in open_demands:
-            self.n_seen += demand.n_leaves
+        left: list[Demand] = []
+        for demand in demands:
+            self.n_seen += len(demand.leaves)
             found = _truths(demand.tree, self._chosen)
             if not found & demand.truths:
                 return False
@@ -299,17 +302,16 @@ def _leaves(condition: Plain) -> Iterable[Plain]:
     yield condition
 
 
-def _values(conditions: Iterable[Plain]) -> dict[str, tuple[Any, ...]]:
+def _values(leaves: Iterable[_Leaf]) -> dict[str, tuple[Any, ...]]:
     """Subject → the values that stand for all its values."""
     constants: dict[str, list[Any]] = {}
-    leaves: dict[str, Plain] = {}
-    for condition in conditions:
-        for leaf in _leaves(condition):
-            name, bound = _comparison(leaf)
-            listed = bound if isinstance(bound, list) else [] if name == "is_missing" else [bound]
-            constants.setdefault(_subject(leaf), []).extend(listed)
-            leaves[_subject(leaf)] = leaf
-    return {subject: _representatives(leaves[subject], found) for subject, found in constants.items()}
+    written: dict[str, Plain] = {}
+    for leaf in leaves:
+        bound = leaf.bound
+        listed = bound if isinstance(bound, list) else [] if leaf.comparison == "is_missing" else [bound]
+        constants.setdefault(leaf.subject, []).extend(listed)
+        written[leaf.subject] = leaf.written
+    return {subject: _representatives(written[subject], found) for subject, found in constants.items()}
 
 
 def _representatives(leaf: Plain, constants: list[Any]) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -17,7 +17,7 @@ from recsys.decision.policy.engagement import EngagementSpec
 from recsys.decision.policy.examples import ExamplesFile
 from recsys.decision.policy.policy import BY_PROBABILITY, Policy, version_of
 from recsys.decision.policy.vip import VipSpec
-from recsys.decision.policy.walk import conditions_in, n_comparisons, segments_named
+from recsys.decision.policy.walk import Unfolded, conditions_in, segments_named, unfolded
 from recsys.decision.refusals import BUILT_IN_RULES
 from recsys.errors import ConfigError
 from recsys.placement import Placement
@@ -26,7 +26,9 @@ Shape = TypeVar("Shape", bound=RunConfig)
 _HOUR_SECONDS = 3600
 _EXAMPLES = "examples.yaml"
 _MOST_COMPARISONS = 500
-_MOST_LEVELS = 50
+_MOST_LEVELS = 100
+_MOST_FAULTS = 100
+_MOST_OF_CIRCLE = 10
 _NEIGHBOURS = ("catalogue.yaml", "expert.yaml")
 """Files that may stand beside a policy's documents."""
 
@@ -110,10 +112,22 @@ def read_policy(documents: Mapping[str, str], place: str = "") -> PolicyFiles:
         version=version_of(texts),
     )
     files = PolicyFiles(policy, examples, reader.parsed)
-    faults = [files.line(fault) for fault in _faults(policy, examples)]
+    faults = [files.line(fault) for fault in first_faults(_faults(policy, examples))]
     if faults:
         raise ConfigError("\n".join(faults))
     return files
+
+
+def first_faults(found: Iterable[PolicyFault]) -> Iterator[PolicyFault]:
+    """Every warning, and as many faults as anybody mends at once: to guess what was meant takes a while."""
+    n_faults = 0
+    for fault in found:
+        n_faults += not fault.is_warning
+        if n_faults > _MOST_FAULTS:
+            message = f"here and below are more faults; correct the first {_MOST_FAULTS} and check again"
+            yield fault._replace(message=message)
+            return
+        yield fault
 
 
 def _texts(documents: Mapping[str, str]) -> dict[str, str]:
@@ -233,11 +247,12 @@ def _repeated_ids(policy: Policy) -> Iterator[PolicyFault]:
                     document, (key, index, "id"), f"id {name!r} {seen[name]}; choose another one"
                 )
             seen.setdefault(name, f"stands already among {key} of {document}")
-    weights = [weight.id for weight in policy.arbitration.context_weights]
-    for index, name in enumerate(weights):
-        if name in weights[:index]:
+    weights: set[str] = set()
+    for index, weight in enumerate(policy.arbitration.context_weights):
+        if weight.id in weights:
             path = ("context_weights", index, "id")
-            yield PolicyFault("arbitration.yaml", path, f"id {name!r} stands twice; choose another one")
+            yield PolicyFault("arbitration.yaml", path, f"id {weight.id!r} stands twice; choose another one")
+        weights.add(weight.id)
 
 
 def _segment_faults(policy: Policy) -> Iterator[PolicyFault]:
@@ -258,9 +273,11 @@ def _segment_faults(policy: Policy) -> Iterator[PolicyFault]:
         TopologicalSorter(uses).prepare()
     except CycleError as error:
         names = error.args[1][:-1]
-        first = min(range(len(names)), key=lambda place: list(segments).index(names[place]))
+        places = {name: place for place, name in enumerate(segments)}
+        first = min(range(len(names)), key=lambda place: places[names[place]])
         circle = [*names[first:], *names[:first], names[first]]
-        way = " → ".join(circle)
+        is_long = len(circle) > _MOST_OF_CIRCLE
+        way = " → ".join([*circle[: _MOST_OF_CIRCLE - 2], "…", circle[-1]] if is_long else circle)
         message = f"segments refer to each other in a circle ({way}); take one reference out"
         yield PolicyFault("engagement.yaml", ("segments", circle[0]), message)
         return
@@ -274,27 +291,26 @@ def _unfolded_faults(policy: Policy, in_order: Sequence[str]) -> Iterator[Policy
         policy: The policy; every segment that it names is known.
         in_order: Its segments, each after those that it names.
     """
-    segments = policy.engagement.segments
-    sizes, levels = dict.fromkeys(segments, 0), dict.fromkeys(segments, 0)
+    sizes: dict[str, Unfolded] = {}
     for name in in_order:
-        named = [other for _, other in segments_named(segments[name])]
-        sizes[name] = n_comparisons(segments[name]) + sum(map(sizes.__getitem__, named))
-        levels[name] = 1 + max(map(levels.__getitem__, named), default=0)
-        found = None
-        if sizes[name] > _MOST_COMPARISONS:
-            found = f"unfolds to {sizes[name]:,} comparisons, and {_MOST_COMPARISONS:,} are the most"
-        elif levels[name] > _MOST_LEVELS:
-            found = f"stands on more than {_MOST_LEVELS} segments, one upon the other"
-        if found is not None:
-            message = f"segment {name!r} {found}; name fewer segments in it"
-            yield PolicyFault("engagement.yaml", ("segments", name), message)
+        sizes[name] = unfolded(policy.engagement.segments[name], sizes)
+        if problem := _too_large(sizes[name]):
+            yield PolicyFault("engagement.yaml", ("segments", name), f"segment {name!r} {problem}")
             return  # those that name it are no better, for the same reason
     for place in conditions_in(policy):
-        named = [other for _, other in segments_named(place.condition)]
-        size = n_comparisons(place.condition) + sum(map(sizes.__getitem__, named))
-        if size > _MOST_COMPARISONS:
-            message = f"unfolds to {size:,} comparisons, and {_MOST_COMPARISONS:,} are the most; ask for less"
-            yield PolicyFault(place.document, place.path, message)
+        if problem := _too_large(unfolded(place.condition, sizes)):
+            yield PolicyFault(place.document, place.path, f"this condition {problem}")
+
+
+def _too_large(size: Unfolded) -> str:
+    """What is wrong with a condition of that size; nothing = it can be followed."""
+    if size.n_comparisons > _MOST_COMPARISONS:
+        told = f"{size.n_comparisons:,} comparisons, and {_MOST_COMPARISONS:,} are the most"
+    elif size.n_levels > _MOST_LEVELS:
+        told = f"{size.n_levels} conditions within each other, and {_MOST_LEVELS} are the most"
+    else:
+        return ""
+    return f"unfolds to {told}; ask for less, or name fewer segments"
 
 
 def _example_faults(examples: ExamplesFile) -> Iterator[PolicyFault]:

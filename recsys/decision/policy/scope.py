@@ -96,11 +96,11 @@ class OfferScope(RunConfig):
         """
         return np.array([self.has(offer) for offer in catalogue.offers], dtype=bool)
 
-    def unknown_names(self, catalogue: CompiledCatalogue) -> list[UnknownName]:
-        """The names that the catalogue does not have, in the order of the scope."""
+    def unknown_names(self, names: Mapping[str, frozenset[str]]) -> list[UnknownName]:
+        """The names that a catalogue does not have, in the order of the scope; see `names_of`."""
         return [
             UnknownName(key, at, name)
-            for key, known in names_of(catalogue.offers).items()
+            for key, known in names.items()
             for at, name in enumerate(getattr(self, key))
             if name not in known
         ]

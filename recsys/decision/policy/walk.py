@@ -30,6 +30,18 @@ class ScopePlace(NamedTuple):
     scope: OfferScope
 
 
+class Unfolded(NamedTuple):
+    """How large a condition is with every segment in its place.
+
+    Attributes:
+        n_comparisons: Comparisons; one that stands twice counts twice.
+        n_levels: Conditions within each other, 1 for a comparison alone.
+    """
+
+    n_comparisons: int
+    n_levels: int
+
+
 def conditions_in(policy: Policy) -> Iterator[ConditionPlace]:
     """Every condition that is not part of another one."""
     for document, content in _documents(policy).items():
@@ -49,9 +61,23 @@ def segments_named(condition: Condition) -> Iterator[tuple[Path, str]]:
     yield from _segments(plain(condition), ())
 
 
-def n_comparisons(condition: Condition) -> int:
-    """How many comparisons a condition writes out itself; those of segments it names are not among them."""
-    return sum(1 for _ in _comparisons(plain(condition)))
+def unfolded(condition: Condition, segments: Mapping[str, Unfolded]) -> Unfolded:
+    """How large a condition is with every segment in its place.
+
+    Args:
+        condition: The condition.
+        segments: How large each segment is that it names.
+
+    Example:
+        >>> twice = Condition.model_validate({"all": [{"segment": "vip"}, {"not": {"segment": "vip"}}]})
+        >>> unfolded(twice, {"vip": Unfolded(3, 2)})
+        Unfolded(n_comparisons=6, n_levels=5)
+    """
+    if condition.segment is not None:
+        named = segments[condition.segment]
+        return Unfolded(named.n_comparisons, named.n_levels + 1)
+    parts = [unfolded(part, segments) for part in _parts(condition)] or [Unfolded(1, 0)]
+    return Unfolded(sum(part.n_comparisons for part in parts), 1 + max(part.n_levels for part in parts))
 
 
 def reads_context(policy: Policy, name: str) -> bool:
@@ -68,14 +94,19 @@ def reads_client(condition: Condition, segments: Mapping[str, Condition]) -> boo
         >>> reads_client(in_winter, {}), reads_client(named, {"cold": in_winter})
         (False, False)
     """
-    parts = (*(condition.all_of or ()), *(condition.any_of or ()))
-    if condition.negated is not None:
-        parts = (condition.negated,)
+    parts = _parts(condition)
     if condition.segment is not None:
         parts = (segments[condition.segment],)
     if parts:
         return any(reads_client(part, segments) for part in parts)
     return condition.context is None
+
+
+def _parts(condition: Condition) -> tuple[Condition, ...]:
+    """What a condition is made of; nothing for a comparison or a segment."""
+    if condition.negated is not None:
+        return (condition.negated,)
+    return condition.all_of or condition.any_of or ()
 
 
 def plain(condition: Condition) -> dict[str, Any]:
@@ -94,17 +125,13 @@ def _segments(condition: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, 
 
 
 def _contexts(condition: Mapping[str, Any]) -> Iterator[str]:
-    return (leaf["context"] for leaf in _comparisons(condition) if "context" in leaf)
-
-
-def _comparisons(condition: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    parts = [*condition.get("all", ()), *condition.get("any", ())]
+    if "context" in condition:
+        yield condition["context"]
     if "not" in condition:
-        parts = [condition["not"]]
-    for part in parts:
-        yield from _comparisons(part)
-    if not parts and "segment" not in condition:
-        yield condition
+        yield from _contexts(condition["not"])
+    for head in ("all", "any"):
+        for part in condition.get(head, ()):
+            yield from _contexts(part)
 
 
 def _documents(policy: Policy) -> dict[str, BaseModel]:
