@@ -15,10 +15,8 @@ _REASONS = {
         "ru": "Следующая версия услуги «{subject}», которая у вас уже подключена",
         "en": "The next edition of “{subject}”, which you already have",
     },
-    "renew": {
-        "ru": "Срок заканчивается {subject}",
-        "en": "The term ends on {subject}",
-    },
+    # told before that day and for a while after it
+    "renew": {"ru": "Срок услуги — до {subject}", "en": "The term of the service is until {subject}"},
     "expand": {
         "ru": "Подходит вашей растущей компании",
         "en": "Fits your growing company",
@@ -51,6 +49,7 @@ _REASONS = {
         "ru": "Популярно среди бизнес-клиентов",
         "en": "Popular with business clients",
     },
+    "chosen": {"ru": "Это уже выбрали другие бизнес-клиенты", "en": "Other business clients have chosen it"},
     "need_open": {
         "ru": "У нас вы для этой задачи пока ничего не выбрали",
         "en": "You have nothing from us for this need yet",

@@ -30,6 +30,9 @@ _MAX_MENTIONS = 2
 _OF_HOLDINGS = (Change.RENEW, Change.EXPAND, Change.RETAIN)
 # An enum looks its members up anew each time.
 _HOLDING, _POPULAR, _UPGRADE = EvidenceKind.HOLDING, EvidenceKind.POPULAR, Change.UPGRADE
+_POPULAR_FACT = ("popular", "")
+# True of most offers, so it tells little: said only where nothing but the price could be.
+_CHOSEN_FACT = ("chosen", "")
 
 
 class Reason(NamedTuple):
@@ -53,8 +56,9 @@ class Explainer:
     """Explains the slots of one request, in the order of the answer.
 
     No service of the client is named more than twice in one answer, and no open need said more often
-    unless nothing else can be said; only a next edition always names the present one. What is renewed,
-    expanded or retained says so, and nothing that would sell it anew.
+    unless nothing else can be said; only a next edition always names the present one. That others chose it
+    is said where nothing but the price could be. What is renewed, expanded or retained says so, and nothing
+    that would sell it anew.
 
     Args:
         catalogue: The compiled catalogue.
@@ -135,11 +139,15 @@ class Explainer:
         """Why to take what the client does not have."""
         if self._held:
             self._add_holding(facts, offer, slot)
-        self._add_evidence(facts, offer, slot, evidence)
+        told = self._told(offer, slot, evidence)
+        if told is not None and told is not _CHOSEN_FACT:
+            facts.append(told)
         is_said_enough = self._n_open_needs >= _MAX_MENTIONS and (facts or is_priced)
         if len(facts) < _ENOUGH_REASONS and not is_said_enough and self._is_open(offer):
             self._n_open_needs += 1
             facts.append(("need_open", ""))
+        if told is not None and not facts:
+            facts.append(told)
 
     def _add_holding(self, facts: list[tuple[str, str]], offer: Offer, slot: Slot) -> None:
         """What the client has and the offer replaces or requires."""
@@ -156,27 +164,23 @@ class Explainer:
                     facts.append(("works_with", title))
                     return
 
-    def _add_evidence(
-        self, facts: list[tuple[str, str]], offer: Offer, slot: Slot, evidence: Iterable[Evidence]
-    ) -> None:
+    def _told(self, offer: Offer, slot: Slot, evidence: Iterable[Evidence]) -> tuple[str, str] | None:
+        """The first thing that enough clients stand behind and that has words."""
         for one in evidence:
             if one.n_clients is None or one.n_clients < self._policy.min_cohort:
                 continue
-            if one.kind is _POPULAR:
-                facts.append(("popular", ""))
-                return
+            if not one.subject:
+                return _POPULAR_FACT if one.kind is _POPULAR else _CHOSEN_FACT
             if not self._is_personalised:
                 continue
             if one.kind is _HOLDING:
                 if self._is_news(offer, slot, one.subject) and (title := self._mention(one.subject)):
-                    facts.append((self._together_code, title))
-                    return
+                    return self._together_code, title
             elif one.subject.startswith("region="):
-                facts.append(("region", ""))
-                return
+                return "region", ""
             elif phrase := cohort_phrase(one.subject, self._language):
-                facts.append(("cohort", phrase))
-                return
+                return "cohort", phrase
+        return None
 
     def _is_open(self, offer: Offer) -> bool:
         """Whether the client has something, but nothing for the offer's need."""

@@ -168,6 +168,7 @@ class EvidenceKind(StrEnum):
     HOLDING = "holding"  # subject: an offer id the client holds
     TRAIT = "trait"  # subject: a trait such as "industry=G"
     POPULAR = "popular"  # subject: empty
+    CHOSEN = "chosen"  # subject: empty; not popular, but enough clients have it to say so
 
 
 class Evidence(NamedTuple):
@@ -175,7 +176,7 @@ class Evidence(NamedTuple):
 
     Attributes:
         kind: What helped.
-        subject: Offer id or trait; empty for plain popularity.
+        subject: Offer id or trait; empty for how common the offer is.
         n_clients: Training clients on whom the statement rests: those with the offer who also hold the
             subject, have the trait, or all of them. None where nobody was counted.
     """

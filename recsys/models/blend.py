@@ -27,7 +27,7 @@ from recsys.models.base import (
 MakeScorer = Callable[[str, Mapping[str, object]], Scorer]
 _MEAN_CLIENTS = 5_000
 # an enum looks its members up anew each time
-_HOLDING, _POPULAR = EvidenceKind.HOLDING, EvidenceKind.POPULAR
+_HOLDING = EvidenceKind.HOLDING
 
 
 class Component(RunConfig):
@@ -112,20 +112,20 @@ class Components:
         return np.log(scores, out=scores)
 
     def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
-        """What every model says, the models in their order, each thing once; popularity comes last."""
+        """What every model says, the models in their order, each thing once; how common it is comes last."""
         said: set[tuple[bool, str]] = set()
-        popular: Evidence | None = None
+        common: Evidence | None = None
         for model in self.models:
             if model.reads_holdings and not facts.held:
                 continue
             for one in model.explain(facts, column):
-                if one.kind is _POPULAR:
-                    popular = popular or one
+                if not one.subject:
+                    common = common or one
                 elif (what := (one.kind is _HOLDING, one.subject)) not in said:
                     said.add(what)
                     yield one
-        if popular is not None:
-            yield popular
+        if common is not None:
+            yield common
 
     def to_arrays(self) -> Arrays:
         """Every model's arrays behind its number, ``floors`` and ``shares``."""

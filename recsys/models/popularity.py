@@ -63,7 +63,7 @@ class Popularity(FittedOffers):
         1975, "Data analysis using Stein's estimator and its generalizations".
 
     Attributes:
-        popular: What may be said of the popular offers, by column.
+        common: How common offers are, by column; see `common_evidence`.
     """
 
     name: ClassVar[str] = "popularity"
@@ -112,11 +112,11 @@ class Popularity(FittedOffers):
         return self._shares * self._lifts[list(segment)].prod(axis=0) if segment else self._shares
 
     def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
-        """The trait with the largest lift of those clearly above chance, then whether all demand it."""
+        """The trait with the largest lift of those clearly above chance, then how common it is."""
         self.check_fitted()
         yield from self._grounds.strongest(self.segment_of(facts.traits), column, 1)
-        if column in self.popular:
-            yield self.popular[column]
+        if column in self.common:
+            yield self.common[column]
 
     def has_segment(self, traits: Sequence[str]) -> bool:
         """Whether any trait of a client belongs to a segment seen in training."""
@@ -158,7 +158,7 @@ class Popularity(FittedOffers):
         self._names, self._lifts, self._n_with_trait = names, lifts, n_with_trait
         self._rows = {name: row for row, name in enumerate(names)}
         self._grounds = Grounds(EvidenceKind.TRAIT, names, lifts, n_with_trait)
-        self.popular = popular_evidence(n_holders)
+        self.common = common_evidence(n_holders)
 
     def _segments(self, clients: ClientBatch) -> tuple[tuple[str, ...], sparse.csr_array]:
         keys = set(self.params.segment_by)
@@ -186,25 +186,29 @@ class Popularity(FittedOffers):
         return np.where(shares > 0, lifts, 1.0)
 
 
-def popular_evidence(n_holders: IntArray) -> dict[int, Evidence]:
-    """Which offers may be called popular.
+def common_evidence(n_holders: IntArray) -> dict[int, Evidence]:
+    """How common offers are, which may be said to anybody.
 
-    An offer is popular when at least `MIN_COHORT` clients hold it and fewer than a quarter of the offers
-    have more holders.
+    An offer that at least `MIN_COHORT` clients hold is popular when fewer than a quarter of the offers have
+    more holders, else merely chosen.
 
     Args:
         n_holders: Clients with each offer, shape (n_offers,).
 
     Returns:
-        By column, of the popular offers only.
+        By column, of these offers only.
 
     Example:
-        >>> sorted(popular_evidence(np.array([50, 40, 30, 20, 10, 9, 0, 0])))
-        [0, 1]
+        >>> found = common_evidence(np.array([50, 40, 30, 20, 10, 9, 0, 0]))
+        >>> [found[column].kind.value for column in sorted(found)]
+        ['popular', 'popular', 'chosen', 'chosen', 'chosen']
     """
     n_above = len(n_holders) - np.searchsorted(np.sort(n_holders), n_holders, side="right")
-    is_popular = (n_holders >= MIN_COHORT) & (4 * n_above < len(n_holders))
+    is_popular = 4 * n_above < len(n_holders)
     return {
-        column: Evidence(EvidenceKind.POPULAR, n_clients=int(n_holders[column]))
-        for column in np.flatnonzero(is_popular).tolist()
+        column: Evidence(
+            EvidenceKind.POPULAR if is_popular[column] else EvidenceKind.CHOSEN,
+            n_clients=int(n_holders[column]),
+        )
+        for column in np.flatnonzero(n_holders >= MIN_COHORT).tolist()
     }

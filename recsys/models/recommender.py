@@ -13,16 +13,12 @@ from recsys.models.base import (
     ClientBatch,
     ClientFacts,
     Evidence,
-    EvidenceKind,
     FloatArray,
     OfferIndex,
     Scorer,
 )
 from recsys.models.calibration import Calibration, expit
 from recsys.models.popularity import Popularity
-
-# an enum looks its members up anew each time
-_POPULAR = EvidenceKind.POPULAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +113,17 @@ class Recommender:
     def explain(self, facts: ClientFacts, column: int) -> Iterator[Evidence]:
         """What is true of an offer (a column) for a client, the strongest first.
 
-        It is what helped the score, and last whether the offer is popular.
+        It is what helped the score, and last how common the offer is.
         """
         scorer = self.main if facts.held or self.main.reads_profiles else self.fallback
         if isinstance(scorer, Popularity):
             yield from scorer.explain(facts, column)
             return
         for one in scorer.explain(facts, column):
-            if one.kind is not _POPULAR:
+            if one.subject:
                 yield one
-        if column in self.fallback.popular:
-            yield self.fallback.popular[column]
+        if column in self.fallback.common:
+            yield self.fallback.common[column]
 
 
 def scoring_moment(now: datetime) -> datetime:

@@ -16,6 +16,7 @@ _NEVER_READ = (
     "the database has not answered since this worker started, so it knows neither offers nor rules"
     " (the log says why)"
 )
+_NO_OFFERS = "no offers are loaded: every list is empty (recsys-serve load DIR)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ def check_readiness(services: Services) -> Readiness:
     except StoreUnavailableError:
         faults = faults or (_NEVER_READ,)
         return Readiness(False, faults, looked_seconds_ago, is_up, None, None, None, None, 0, ())
+    if not len(world.catalogue):
+        faults = (*faults, _NO_OFFERS)
     if world.trials is not None:
         faults = (*faults, *world.trials.faults)
     return Readiness(

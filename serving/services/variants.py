@@ -121,7 +121,7 @@ class Variants:
         if stands_on is not None and stands_on.cache is present.cache:
             # only the holders were counted since: models and their scores stay
             ranking = replace(
-                kept, fallback=present.fallback, popular=present.popular, is_counted=present.is_counted
+                kept, fallback=present.fallback, common=present.common, is_counted=present.is_counted
             )
             self._rankings[version] = (present, ranking)
             return ranking

@@ -21,7 +21,7 @@ from recsys.decision.volume import VolumeCaps
 from recsys.domain import Basis, ClientId, ClientState, HoldingsKind, Language
 from recsys.features.builder import FeatureBuilder
 from recsys.models.base import ClientBatch, ClientFacts, Evidence
-from recsys.models.popularity import popular_evidence
+from recsys.models.popularity import common_evidence
 from recsys.models.recommender import scoring_moment
 from serving.orders import ContentVersion
 from serving.ports import Store
@@ -171,7 +171,7 @@ class Ranking:
         bundle: The models it was made of; None for none.
         bundle_fault: Why there are none; None when there are some.
         fallback: The order without models: that of the catalogue until the holders are counted.
-        popular: What may be said without models, by position; nothing until the holders are counted.
+        common: What may be said without models, by position; nothing until the holders are counted.
         cache: Scores of these models.
         features: Builds what models read of a client.
         scorer: The models, aligned with the offers; None when there are none to use.
@@ -182,7 +182,7 @@ class Ranking:
     bundle: Bundle | None
     bundle_fault: str | None
     fallback: Scored
-    popular: Mapping[int, tuple[Evidence, ...]]
+    common: Mapping[int, tuple[Evidence, ...]]
     cache: ScoreCache
     features: FeatureBuilder
     scorer: BundleScorer | None = None
@@ -192,7 +192,7 @@ class Ranking:
     def evidence_of(self, scored: Scored) -> Callable[[int], Iterable[Evidence]]:
         """What tells of a position what is true of it for a client; see `BundleScorer.explain`."""
         if scored.estimate.target is None or self.scorer is None:
-            return lambda position: self.popular.get(position, ())
+            return lambda position: self.common.get(position, ())
         return partial(self.scorer.explain, scored)
 
 
@@ -264,7 +264,7 @@ def build_ranking(
         bundle=bundle,
         bundle_fault=bundle_fault,
         fallback=Scored(fallback_estimate(catalogue, {})),
-        popular={},
+        common={},
         cache=ScoreCache(cache_size),
         features=FeatureBuilder(catalogue.offers) if scorer is None else scorer.features,
         scorer=scorer,
@@ -279,7 +279,7 @@ def with_holders(ranking: Ranking, catalogue: CompiledCatalogue, counts: Mapping
     return replace(
         ranking,
         fallback=Scored(fallback_estimate(catalogue, counts)),
-        popular={position: (one,) for position, one in popular_evidence(n_holders).items()},
+        common={position: (one,) for position, one in common_evidence(n_holders).items()},
         is_counted=True,
     )
 

@@ -275,14 +275,25 @@ def test_evidence_counts_the_clients_it_rests_on(fitted: Scorer) -> None:
                 with_subject = np.array([evidence.subject in traits for traits in CLIENTS.traits])
                 if evidence.kind is EvidenceKind.HOLDING:
                     with_subject = held[:, OFFERS.column_of(evidence.subject)]
-                elif evidence.kind is EvidenceKind.POPULAR:
+                elif not evidence.subject:
                     with_subject = np.ones(len(CLIENTS), dtype=bool)
                 both = with_subject & held[:, column]
                 assert evidence.n_clients == both.sum() >= MIN_COHORT
-                if evidence.kind is not EvidenceKind.POPULAR:
+                if evidence.subject:
                     assert both.sum() / with_subject.sum() >= MIN_LIFT * held[:, column].mean()
                 n_said += 1
     assert (n_said > 0) == (fitted.name != "expert"), "nobody was counted for the weights of an expert"
+
+
+def test_how_common_an_offer_is_comes_last_and_is_the_same_for_everybody(fitted: Scorer) -> None:
+    common: dict[int, set[Evidence]] = {}
+    for facts in FACTS[:20]:
+        for column, said in enumerate(_said(fitted, facts)):
+            assert all(one.subject for one in said[:-1])
+            common.setdefault(column, set()).update(one for one in said if not one.subject)
+    assert all(len(found) <= 1 for found in common.values())
+    kinds = {one.kind for found in common.values() for one in found}
+    assert kinds in (set(), {EvidenceKind.POPULAR, EvidenceKind.CHOSEN})
 
 
 def test_nothing_is_said_on_few_clients(name: str) -> None:

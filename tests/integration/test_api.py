@@ -994,6 +994,9 @@ def test_without_holdings_the_catalogue_gives_the_order(tmp_path: Path) -> None:
 def test_with_an_empty_catalogue_the_list_is_empty() -> None:
     with serving(MemoryStore(), None) as portal:
         assert portal.shown() == []
+        ready = portal.ask("GET", "/ready")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert ready.json()["faults"] == ["no offers are loaded: every list is empty (recsys-serve load DIR)"]
 
 
 def test_a_corrupt_bundle_is_named(memory: MemoryStore, bundles: Path, tmp_path: Path) -> None:

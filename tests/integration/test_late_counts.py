@@ -110,12 +110,12 @@ def test_a_start_with_models_is_ready_before_holders_are_counted(
 ) -> None:
     scoring.refresh(NOW)
     started = scoring.world.ranking
-    assert (store.n_counts, started.is_counted, dict(started.popular)) == (0, False, {})
+    assert (store.n_counts, started.is_counted, dict(started.common)) == (0, False, {})
     scoring.count_holders()
     assert scoring.world.ranking is started, "the look alone swaps worlds"
     scoring.refresh(NOW)
     counted = scoring.world.ranking
-    assert (most_held(scoring), list(counted.popular)) == ("mail", [OFFERS.index("mail")])
+    assert (most_held(scoring), list(counted.common)) == ("mail", [OFFERS.index("mail")])
     assert (counted.scorer, counted.cache) == (started.scorer, started.cache)
     scoring.count_holders()
     scoring.refresh(NOW)

@@ -38,6 +38,7 @@ DISK = Offer(OfferId("disk"), title={"ru": "Диск"}, need_group="cloud")
 CATALOGUE = CompiledCatalogue([START, PRO, RECORDING, DISK])
 FREE = Price(0, PricePeriod.MONTH)
 POPULAR = Evidence(EvidenceKind.POPULAR, n_clients=500)
+CHOSEN = Evidence(EvidenceKind.CHOSEN, n_clients=10)
 
 
 def together(subject: str, n_clients: int | None = 500) -> Evidence:
@@ -107,8 +108,8 @@ def test_an_upgrade_names_the_edition_that_is_held() -> None:
 @pytest.mark.parametrize(
     ("change", "language", "reason"),
     [
-        (Change.RENEW, Language.RU, Reason("renew", "Срок заканчивается 12 декабря")),
-        (Change.RENEW, Language.EN, Reason("renew", "The term ends on 12 December")),
+        (Change.RENEW, Language.RU, Reason("renew", "Срок услуги — до 12 декабря")),
+        (Change.RENEW, Language.EN, Reason("renew", "The term of the service is until 12 December")),
         (Change.EXPAND, Language.EN, Reason("expand", "Fits your growing company")),
         (Change.RETAIN, Language.RU, Reason("retain", "Условия, чтобы остаться с нами")),
     ],
@@ -160,6 +161,44 @@ def test_a_holding_is_named_from_ten_clients_on(n_clients: int | None, expected:
 def test_popular_is_said_from_ten_clients_on() -> None:
     assert codes(explained("disk", Evidence(EvidenceKind.POPULAR, n_clients=9), held=())) == []
     assert codes(explained("disk", Evidence(EvidenceKind.POPULAR, n_clients=10), held=())) == ["popular"]
+
+
+@pytest.mark.parametrize("is_personalised", [True, False])
+def test_that_others_chose_it_is_said_where_nothing_but_the_price_could_be(is_personalised: bool) -> None:
+    price = Price(100, PricePeriod.MONTH)
+    found = explained("disk", CHOSEN, held=(), price=price, is_personalised=is_personalised)
+    assert codes(found) == ["chosen", "price_month"]
+    assert found[0].text == "Other business clients have chosen it"
+    (alone,) = explained("disk", CHOSEN, held=(), is_personalised=is_personalised, language=Language.RU)
+    assert alone.text == "Это уже выбрали другие бизнес-клиенты"
+
+
+def test_that_others_chose_it_is_said_from_ten_clients_on() -> None:
+    assert codes(explained("disk", CHOSEN._replace(n_clients=9), held=(), price=FREE)) == ["price_free"]
+    policy = Policy(min_cohort=11)
+    explainer = Explainer(CATALOGUE, ClientState(ClientId("c-1")), Language.EN, policy, is_personalised=True)
+    slot = Slot(1, CATALOGUE.positions["disk"], Change.NEW, 1.0)
+    assert explainer.reasons(slot, [CHOSEN], None) == ()
+
+
+def test_that_others_chose_it_changes_nothing_where_more_can_be_said() -> None:
+    for offer_id, change, *said in (
+        ("disk", Change.NEW, together("start")),
+        ("disk", Change.NEW, Evidence(EvidenceKind.TRAIT, "industry=G", 500)),
+        ("disk", Change.NEW),  # its need is open
+        ("recording", Change.NEW),  # works with what is held
+        ("pro", Change.UPGRADE),
+        ("start", Change.RENEW),
+    ):
+        without = explained(offer_id, *said, price=FREE, change=change)
+        assert explained(offer_id, *said, CHOSEN, price=FREE, change=change) == without
+        assert codes(without) != ["price_free"]
+
+
+def test_that_others_chose_it_stands_in_for_a_need_said_often_enough() -> None:
+    offers = [Offer(OfferId(f"o-{number}"), need_group=f"g-{number}") for number in range(4)]
+    found = explained_list(offers, [(CHOSEN,)] * 4, ("crm",), FREE)
+    assert [codes(reasons)[0] for reasons in found] == ["need_open"] * 2 + ["chosen"] * 2
 
 
 def test_the_next_true_thing_stands_in_for_one_without_words() -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from recsys.models.base import ClientBatch, ClientFacts, Evidence, EvidenceKind, OfferIndex, TrainingSet
-from recsys.models.popularity import Popularity, PopularityParams, popular_evidence
+from recsys.models.popularity import Popularity, PopularityParams, common_evidence
 
 OFFERS = OfferIndex(["a", "b"])
 TRAITS = (("size=micro",), ("size=micro", "region=north"), ("size=small",), ())
@@ -69,7 +69,7 @@ def test_an_offer_nobody_has_stays_at_zero() -> None:
 
 
 def _explained(n_with: dict[str, tuple[int, int]], *asked: str) -> tuple[Evidence, ...]:
-    """What is said of the first of eight offers, held by so many of so many clients of each trait."""
+    """What a trait says of the first of eight offers, held by so many of so many clients of each trait."""
     traits = [(trait,) for trait, (_, n_clients) in n_with.items() for _ in range(n_clients)]
     demand = np.zeros((len(traits), 8))
     demand[:, 0] = [row < n for n, n_clients in n_with.values() for row in range(n_clients)]
@@ -86,7 +86,7 @@ def _explained(n_with: dict[str, tuple[int, int]], *asked: str) -> tuple[Evidenc
     popularity = Popularity(PopularityParams(segment_by=("size", "region"))).fit(
         training, np.random.default_rng(0)
     )
-    return tuple(popularity.explain(ClientFacts(traits=asked), 0))
+    return tuple(one for one in popularity.explain(ClientFacts(traits=asked), 0) if one.subject)
 
 
 def test_evidence_is_a_trait_clearly_above_chance_with_the_clients_behind_it() -> None:
@@ -117,13 +117,13 @@ def test_the_trait_with_the_largest_lift_is_named() -> None:
 def test_popular_is_what_few_offers_surpass() -> None:
     # the offer of 74 holders on rank 83 of 102 is not popular, whoever asks
     n_holders = np.concatenate([np.arange(100, 182), [74], np.arange(20, 0, -1)])[:102]
-    popular = popular_evidence(n_holders)
-    assert 82 not in popular
+    common = common_evidence(n_holders)
+    popular = {column: one for column, one in common.items() if one.kind is EvidenceKind.POPULAR}
+    assert common[82] == (EvidenceKind.CHOSEN, "", 74)
     assert len(popular) == 26
     assert {n_holders[column] for column in popular} == set(range(156, 182))
-    assert all(
-        evidence == (EvidenceKind.POPULAR, "", n_holders[column]) for column, evidence in popular.items()
-    )
+    assert len(common) == sum(n_holders >= 10)
+    assert all(one[1:] == ("", n_holders[column]) for column, one in common.items())
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,9 @@ def test_popular_is_what_few_offers_surpass() -> None:
     ],
 )
 def test_popular_needs_ten_holders_and_the_top_quarter(n_holders: list[int], popular: list[int]) -> None:
-    assert sorted(popular_evidence(np.array(n_holders, dtype=np.int64))) == popular
+    found = common_evidence(np.array(n_holders, dtype=np.int64))
+    assert [column for column, one in found.items() if one.kind is EvidenceKind.POPULAR] == popular
+    assert sorted(found) == [column for column, n in enumerate(n_holders) if n >= 10]
 
 
 def test_plain_counts_order_the_whole() -> None:

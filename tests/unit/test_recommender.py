@@ -114,12 +114,11 @@ def test_reasons_come_from_what_scored(ease: Ease, popularity: Popularity) -> No
         {evidence.kind for column in range(6) for evidence in recommender.explain(facts, column)}
         for facts in ClientFacts.of_all(clients)
     ]
-    assert kinds[0] == {EvidenceKind.HOLDING, EvidenceKind.POPULAR}
-    assert kinds[1] == {EvidenceKind.TRAIT, EvidenceKind.POPULAR}
-    assert kinds[2] == {EvidenceKind.POPULAR}
+    common = {EvidenceKind.POPULAR, EvidenceKind.CHOSEN}
+    assert kinds == [{EvidenceKind.HOLDING, *common}, {EvidenceKind.TRAIT, *common}, common]
 
 
-def test_what_is_popular_is_said_last_and_of_the_same_offers_whoever_asks(
+def test_what_is_common_is_said_last_and_of_the_same_offers_whoever_asks(
     ease: Ease, popularity: Popularity
 ) -> None:
     recommender = Recommender(ease, popularity, LOW, HIGH)
@@ -127,8 +126,8 @@ def test_what_is_popular_is_said_last_and_of_the_same_offers_whoever_asks(
     for facts in ClientFacts.of_all(clients):
         found = [list(recommender.explain(facts, column)) for column in range(6)]
         last = {column: said[-1] for column, said in enumerate(found) if said}
-        popular = {column: one for column, one in last.items() if one.kind is EvidenceKind.POPULAR}
-        assert popular == popularity.popular != {}
+        common = {column: one for column, one in last.items() if not one.subject}
+        assert common == popularity.common != {}
 
 
 def test_no_clients_no_predictions(ease: Ease, popularity: Popularity) -> None:

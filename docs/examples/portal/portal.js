@@ -6,13 +6,13 @@
 const WORDS = {
   ru: {
     titles: { home: "Подходит вам", partners: "От партнёров" },
-    connect: "Подробнее", opened: "Открыто", free: "Бесплатно", onRequest: "Цена по запросу",
+    connect: "Подробнее", opened: "Открыто", free: "Бесплатно", onRequest: "По договорённости",
     periods: { month: " в месяц", once: " разово", usage: " по факту использования" },
     nothing: "Сейчас предложений нет.",
   },
   en: {
     titles: { home: "For you", partners: "From our partners" },
-    connect: "More", opened: "Opened", free: "Free", onRequest: "Price on request",
+    connect: "More", opened: "Opened", free: "Free", onRequest: "By agreement",
     periods: { month: " a month", once: " one-off", usage: " by usage" },
     nothing: "There are no offers now.",
   },
