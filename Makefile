@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+REFERENCE := $(or $(RECSYS_REFERENCE),../shared)
 READY := $(VENV)/.ready
 CLIENTS ?= 5000
 RUN_DIR ?= demo-run
@@ -65,7 +66,8 @@ format: $(READY) ## put the code in order
 	$(BIN)/ruff check --fix .
 
 bench-quality: $(READY) $(PEERS)/.ready ## ours against open peers and against the truth of the made-up operator
-	@for name in online-retail gov-site-services demo; do echo "== $$name"; \
+	@[ -d "$(REFERENCE)/data" ] || echo "no public data at $(REFERENCE) (RECSYS_REFERENCE): the made-up operator alone"; \
+	for name in $(if $(wildcard $(REFERENCE)/data),online-retail gov-site-services) demo; do echo "== $$name"; \
 	  $(BIN)/python benchmarks/quality.py --dataset $$name --peers-python $(PEERS)/bin/python || exit 1; done
 
 # RecTools pins NumPy 1: the peers have an environment of their own, and only files cross the border.

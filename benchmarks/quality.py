@@ -31,7 +31,7 @@ from recsys.evaluation.report import SIMPLE_MODELS
 from recsys.models.base import IntArray
 from recsys.models.registry import MODELS
 from training.pipelines.evaluation.contestants import Contestant, contestant
-from training.pipelines.evaluation.cuts import CutTruth, check_adopters, parse_cut, take_cut
+from training.pipelines.evaluation.cuts import CutTruth, check_adopters, check_horizon, parse_cut, take_cut
 from training.pipelines.selection.contest import Scored, name_of, rank_adopters, score_lists
 from training.pipelines.selection.peer_files import read_lists, write_split
 from training.pipelines.selection.windows import take_windows
@@ -105,11 +105,11 @@ def judge_public(name: str, asked: Asked) -> dict[str, object]:
     """Ours, every single model and every peer on one public data set."""
     protocol, folder = PROTOCOLS[name], asked.run / name
     data = folder / "data"
-    if not data.exists():
-        protocol.prepare(asked.raw / "data" / protocol.folder, data)
+    protocol.prepare(asked.raw / "data" / protocol.folder, data)  # seconds, and never those of another --from
     dataset = read_dataset(data)
     days = asked.cuts or protocol.cuts
     cuts = [parse_cut(day, dataset.meta.time_zone) for day in days]
+    check_horizon(dataset, cuts, protocol.horizon_days)
     truths = [take_cut(dataset, cut, protocol.horizon_days) for cut in cuts]
     for truth in truths:
         check_adopters(truth, protocol.horizon_days)
@@ -228,23 +228,30 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Judge what is asked for."""
     asked = parse_arguments()
+    try:
+        found = judge(asked)
+    except RecsysError as error:
+        raise SystemExit(str(error)) from None
+    print(json.dumps(plain({"dataset": asked.dataset, **found})))
+
+
+def judge(asked: argparse.Namespace) -> dict[str, object]:
+    """What the data set that is asked for says."""
     with threadpool_limits(asked.threads):
         if asked.dataset == "demo":
-            found: dict[str, object] = {"clients": asked.clients, "worlds": judge_demo(asked)}
-        else:
-            found = judge_public(
-                asked.dataset,
-                Asked(
-                    raw=asked.raw,
-                    run=asked.run,
-                    ours=tuple(asked.models),
-                    cuts=tuple(asked.cuts),
-                    seconds=asked.seconds,
-                    peers_python=asked.peers_python,
-                    threads=asked.threads,
-                ),
-            )
-    print(json.dumps(plain({"dataset": asked.dataset, **found})))
+            return {"clients": asked.clients, "worlds": judge_demo(asked)}
+        return judge_public(
+            asked.dataset,
+            Asked(
+                raw=asked.raw,
+                run=asked.run,
+                ours=tuple(asked.models),
+                cuts=tuple(asked.cuts),
+                seconds=asked.seconds,
+                peers_python=asked.peers_python,
+                threads=asked.threads,
+            ),
+        )
 
 
 def judge_demo(asked: argparse.Namespace) -> dict[str, object]:

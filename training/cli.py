@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the data or the request is bad (one line per fault on stde
 
 from __future__ import annotations
 
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -268,17 +269,9 @@ def score(
 
         if k is not None:
             raise typer.BadParameter("--k is the length of a list; leads are as many as --capacity")
-        limits = LeadLimits(capacity, per_client or 1, per_manager)
+        asked = (data, bundle, policy, out, LeadLimits(capacity, per_client or 1, per_manager))
         found = find_leads(
-            data,
-            bundle,
-            policy,
-            out,
-            limits,
-            changes=_changes(changes or ""),
-            as_of=as_of,
-            placement=placement,
-            language=language,
+            *asked, changes=_changes(changes or ""), as_of=as_of, placement=placement, language=language
         )
         _say(found.to_json()) if as_json else Console().print(render_leads(found, out))
         return
@@ -392,6 +385,8 @@ def _say(what: str | bytes) -> None:
 
 def main() -> None:
     """Run the command line; a known error is one clear message and exit code 1."""
+    # as after Ctrl-C, what is half written is cleared away
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app(standalone_mode=True)
     except RecsysError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,12 +20,15 @@ from typer.testing import CliRunner
 from recsys.bundle import Provenance, save_bundle
 from recsys.data.read import read_dataset
 from recsys.domain import Change, Language
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
+from recsys.experiments.assignment import is_held_out
+from recsys.experiments.experiment import Holdout
 from recsys.models.base import ClientBatch, OfferIndex, TrainingSet
 from recsys.models.calibration import Calibration
 from recsys.models.popularity import Popularity
 from recsys.models.recommender import Recommender
 from training.cli import app
+from training.pipelines.scoring import leads as module
 from training.pipelines.scoring.lead_choice import LeadLimits
 from training.pipelines.scoring.leads import Leads, find_leads
 from training.pipelines.scoring.open_applications import open_applications
@@ -246,6 +251,80 @@ def test_a_manager_has_at_most_so_many(place: Path, tmp_path: Path) -> None:
     assert leads.limited["per_manager"] >= 1
 
 
+def test_a_limit_of_managers_says_whom_it_does_not_touch(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leads = leads_of(place, tmp_path, per_manager=1)
+    n_nobodys = leads.rows["account_manager"].null_count()
+    assert n_nobodys > 0
+    words = f"--per-manager does not limit {n_nobodys} of the {leads.n_leads} leads"
+    assert words in capsys.readouterr().err
+    leads_of(place, tmp_path)
+    assert "--per-manager" not in capsys.readouterr().err
+
+
+def test_who_is_held_out_is_not_called(place: Path, tmp_path: Path) -> None:
+    """Seen clients keep their side; of the others the hash decides, as in a server."""
+    data = tmp_path / "data"
+    shutil.copytree(place / "data", data)
+    order = {"experiment_id": "holdout", "status": "running", "author": "anna", "recorded_at": THEN}
+    said = [
+        {**order, "number": number, "document": orjson.dumps({"share": share}).decode()}
+        for number, share in enumerate((0.1, 0.5), start=1)
+    ]
+    pl.DataFrame(said).write_parquet(data / "experiments.parquet")
+    by_hash = [name for name in CLIENTS if is_held_out(Holdout(share=0.5), name)]
+    is_by_hash = {"c-vip": "c-vip" in by_hash, "c-far": "c-far" in by_hash}
+    seen = {"c-vip": "held_out", "c-far": "treated"}
+    assigned = [
+        {"experiment_id": "holdout", "client_id": name, "unit_id": name, "arm": arm}
+        for name, arm in seen.items()
+    ]
+    stamps = [pl.lit(THEN).alias(name) for name in ("assigned_at", "recorded_at")]
+    pl.DataFrame(assigned).with_columns(*stamps).write_parquet(data / "assignments.parquet")
+    ask = (str(data), place / "bundles", place / "policy", tmp_path / "out", LeadLimits(100))
+    leads = find_leads(*ask, as_of=NOW.isoformat())
+    held_out = ({*by_hash, "c-vip"} - {"c-far"}) - {"c-off"}
+    assert is_by_hash != {"c-vip": True, "c-far": False}  # else their sides would prove nothing
+    assert leads.clients_out["held_out"] == len(held_out)
+    assert set(leads.rows["client_id"]) == set(CLIENTS) - held_out - {"c-off", "c-open"}
+    said.append({**order, "number": 3, "document": '{"share": 0}'})
+    pl.DataFrame(said).write_parquet(data / "experiments.parquet")
+    assert "held_out" not in find_leads(*ask, as_of=NOW.isoformat()).clients_out
+
+
+def test_a_prior_that_equals_the_probability_is_still_a_prior(place: Path, tmp_path: Path) -> None:
+    chance = dict(leads_of(place, tmp_path).rows.select("offer_id", "probability").iter_rows())["cloud"]
+    shutil.copytree(place / "policy", tmp_path / "policy")
+    arbitration = tmp_path / "policy" / "arbitration.yaml"
+    arbitration.write_text(POLICY["arbitration.yaml"].replace("0.25", repr(chance)), encoding="utf-8")
+    engagement = tmp_path / "policy" / "engagement.yaml"
+    engagement.write_text(POLICY["engagement.yaml"].replace("[crm]", "[cloud]"), encoding="utf-8")
+    held = pl.read_parquet(place / "data" / "holdings.parquet").with_columns(offer_id=pl.lit("cloud"))
+    shutil.copytree(place / "data", tmp_path / "data")
+    held.write_parquet(tmp_path / "data" / "holdings.parquet")
+    ask = (str(tmp_path / "data"), place / "bundles", tmp_path / "policy", tmp_path / "out", LeadLimits(9))
+    (told,) = find_leads(*ask, as_of=NOW.isoformat(), changes=[Change.RENEW]).rows["probability_of"]
+    assert told == "stated_prior"
+
+
+def test_leads_that_cannot_be_written_leave_those_of_before(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = leads_of(place, tmp_path, capacity=1)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fill_the_disk(rows: pl.DataFrame, path: Path) -> None:
+        path.write_text(f"rank\n{len(rows)}", encoding="utf-8")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_csv", fill_the_disk)
+    with pytest.raises(DataError, match=r"cannot be written: No space left on device"):
+        leads_of(place, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    assert before.rows.equals(pl.read_parquet(tmp_path / "leads.parquet"))
+
+
 def test_the_policy_decides_who_may_be_called_about_what(place: Path, tmp_path: Path) -> None:
     found = pairs(leads_of(place, tmp_path, per_client=99))
     assert [client_id for client_id, offer_id, _ in found if offer_id == "gold"] == ["c-vip"]
@@ -274,7 +353,8 @@ def test_nobody_to_call_is_an_empty_list(place: Path, tmp_path: Path) -> None:
     leads = leads_of(place, tmp_path, changes=[Change.RETAIN])
     assert (leads.n_leads, leads.value_minor, leads.random_value_minor) == (0, 0, 0)
     assert (tmp_path / "leads.csv").read_text(encoding="utf-8-sig").count("\n") == 1
-    assert leads.clients_out["nothing_allowed"] == 6
+    assert leads.clients_out == {"other_change": 6, "profiling_off": 1, "open_application": 1}
+    assert not {path.name for path in tmp_path.iterdir() if path.name.startswith(".")}
 
 
 def test_the_files_say_the_same_for_programs_and_for_people(place: Path, tmp_path: Path) -> None:

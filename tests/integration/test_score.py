@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,16 +19,19 @@ from click.testing import Result
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
+from recsys.bundle import load_bundle
 from recsys.domain import Language
 from recsys.errors import BundleError, ConfigError, DataError
+from recsys.models.chance import MIN_COHORT
 from recsys.tables import DECISION_ITEMS, DECISIONS
+from recsys.texts import REASONS, reason_text
 from serving.app import create_app
 from serving.ports import Role
 from serving.security.keys import new_key
 from serving.services.load import load
 from serving.settings import Settings
 from serving.storage.memory import MemoryStore
-from training.cli import app
+from training.cli import app, main
 from training.pipelines.fit import fit
 from training.pipelines.scoring.score import score
 from training.pipelines.scoring.sources import open_sources
@@ -189,6 +193,21 @@ def test_the_rows_are_those_of_the_contract(operator: Operator, scored: Path, tm
     assert done.exit_code == 0, done.stdout
 
 
+def test_of_what_enough_clients_hold_more_is_said_than_the_price(root_dir: Path, tmp_path: Path) -> None:
+    demo, data = root_dir / "datasets" / "demo", tmp_path / "data"
+    simulate(demo, demo / "worlds" / "typical.toml", data, n_clients=400, seed=3)
+    operator = Operator(data, tmp_path / "bundles", last_known(data))
+    fitted = fit(str(data), "popularity", operator.as_of.isoformat(), operator.bundles, seed=1)
+    decide(operator, tmp_path)
+    popularity = load_bundle(fitted.path).recommender.fallback
+    counted = zip(popularity.offers.offer_ids, popularity.to_arrays()["n_holders"], strict=True)
+    held_by_enough = {offer_id for offer_id, n_holders in counted if n_holders >= MIN_COHORT}
+    prices = {texts["en"] for code, texts in REASONS.items() if code.startswith("price_")}
+    items = pl.read_parquet(tmp_path / "readable" / "lists.parquet").select("offer_id", "reasons").rows()
+    assert any(reason_text("chosen", "en") in reasons for _, reasons in items)
+    assert held_by_enough.isdisjoint(offer_id for offer_id, reasons in items if prices.issuperset(reasons))
+
+
 def test_the_chunk_changes_nothing(operator: Operator, scored: Path, tmp_path: Path) -> None:
     decide(operator, tmp_path, n_at_once=17)
     for name in ("decisions.parquet", "decision_items.parquet", "readable/lists.parquet"):
@@ -221,6 +240,27 @@ def test_the_run_says_what_it_was(operator: Operator, scored: Path) -> None:
         "run.json",
         "score.json",
     }
+
+
+def test_a_run_that_is_ended_from_outside_leaves_nothing_half_written(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end_after_a_part(parts: object, frames: object) -> None:
+        assert [path.name[:7] for path in out.iterdir()] == [".parts-"]
+        signal.raise_signal(signal.SIGTERM)
+
+    out = tmp_path / "out"
+    monkeypatch.setattr("training.pipelines.scoring.score._Parts.write", end_after_a_part)
+    asked = ["--data", operator.data, "--bundle", operator.bundles, "--policy", operator.data, "--out", out]
+    monkeypatch.setattr("sys.argv", ["recsys-train", "score", *map(str, asked)])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert list(out.iterdir()) == []
 
 
 def test_a_used_up_volume_cap_refuses_as_it_does_online(operator: Operator, tmp_path: Path) -> None:

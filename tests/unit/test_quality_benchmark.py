@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import polars as pl
 import pytest
 
+from recsys.errors import DataError
 from recsys.evaluation.intervals import Estimate
 from training.pipelines.selection.contest import Scored
 
@@ -66,3 +69,45 @@ def test_what_is_printed_is_json(quality: ModuleType) -> None:
         "a": {"value": 0.3333, "low": None, "high": 1.0},
         "b": {"c": None, "d": [1]},
     }
+
+
+def test_data_are_made_anew_and_last_as_long_as_the_truth(
+    quality: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier run prepared, maybe from other raw data, is not what this one judges."""
+    made: list[Path] = []
+
+    def prepare(raw: Path, out: Path) -> None:
+        made.append(raw)
+        out.mkdir(parents=True, exist_ok=True)
+        known = {"recorded_at": datetime(2026, 3, len(made), 12, tzinfo=UTC)}
+        client = {"client_id": "c", "valid_from": known["recorded_at"], "name": "C", **known}
+        offer = {"offer_id": "o", "kind": "own", "title_ru": "О", "title_en": "O", **known}
+        held = {"holding_id": "h", "client_id": "c", "offer_id": "o", **known}
+        held["connected_at"] = known["recorded_at"]
+        for name, row in {"clients": client, "offers": offer, "holdings": held}.items():
+            pl.DataFrame([row]).write_parquet(out / f"{name}.parquet")
+
+    monkeypatch.setitem(quality.PROTOCOLS, "shop", quality.Protocol(prepare, "shop", (), 30))
+    asked = quality.Asked(tmp_path / "raw", tmp_path, ("default",), ("2026-02-20",), 0.0, tmp_path, 1)
+    for last_day in (1, 2):
+        with pytest.raises(DataError, match=rf"reach beyond the data, whose last day is 2026-03-0{last_day}"):
+            quality.judge_public("shop", asked)
+    assert made == [tmp_path / "raw" / "data" / "shop"] * 2
+
+
+def test_what_is_wrong_is_one_line(
+    quality: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        "quality.py",
+        "--dataset",
+        "online-retail",
+        "--from",
+        str(tmp_path),
+        "--run",
+        str(tmp_path / "run"),
+    ]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match=r"there is no online_retail\.parquet; give its folder with --from"):
+        quality.main()

@@ -39,7 +39,7 @@ _SCHEMA: Mapping[str, pl.DataType] = {
 }
 _AMOUNTS = ("margin", "expected_value", "price")
 _MINOR_UNITS = 100
-_FORMULA = "=+-@\t\r"
+_FORMULA = "=+-@\t\r\n"
 _DIGITS = 10
 
 

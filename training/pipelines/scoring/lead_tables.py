@@ -11,6 +11,7 @@ from rich.table import Table
 
 from training.pipelines.scoring.lead_choice import PER_CLIENT, PER_MANAGER
 from training.pipelines.scoring.leads import (
+    HELD_OUT,
     NOTHING_ALLOWED,
     NOTHING_GAINED,
     OPEN_APPLICATION,
@@ -25,6 +26,7 @@ _N_REASONS_SHOWN = 8
 _N_LEADS_SHOWN = 10
 _WORDS = {
     PROFILING_OFF: "profiling is switched off",
+    HELD_OUT: "held out, to measure what recommendations bring",
     OPEN_APPLICATION: "an application is open",
     NOTHING_ALLOWED: "the rules let nothing through",
     NOTHING_GAINED: "what is let through brings no known margin",

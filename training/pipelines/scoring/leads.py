@@ -9,10 +9,12 @@ server would take for the client at that moment: nothing is let through that a l
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import orjson
@@ -25,21 +27,25 @@ from recsys.decision.decide import Slate
 from recsys.decision.proposals import CHANGES
 from recsys.decision.situation import quantities_of
 from recsys.domain import Change, Language
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
 from recsys.models.base import IntArray
 from training.pipelines.scoring.estimates import is_profiling_allowed
+from training.pipelines.scoring.held_out import held_out_at
 from training.pipelines.scoring.lead_choice import Choice, LeadLimits, Pairs, choose
 from training.pipelines.scoring.lead_rows import lead_rows, manager_of, write_csv
 from training.pipelines.scoring.open_applications import open_applications
+from training.pipelines.scoring.rows import ESTIMATED
 from training.pipelines.scoring.score import write_run
 from training.pipelines.scoring.sources import Decided, Sources, asks_of, decided_chunks, open_sources
 from training.runs import check_folder, progress
 
 PROFILING_OFF = "profiling_off"
+HELD_OUT = "held_out"
 OPEN_APPLICATION = "open_application"
 NOTHING_ALLOWED = "nothing_allowed"
 NOTHING_GAINED = "nothing_gained"
 OTHER_CHANGE = "other_change"
+_ESTIMATED = [CHANGES.index(change) for change in ESTIMATED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +113,22 @@ class Leads:
         return orjson.dumps(figures).decode()
 
     def write(self, out: Path) -> None:
-        """Write the folder of results, but for ``run.json``."""
-        out.mkdir(parents=True, exist_ok=True)
-        self.rows.write_parquet(out / "leads.parquet", compression="zstd")
-        write_csv(self.rows, out / "leads.csv")
-        (out / "leads.json").write_text(self.to_json() + "\n", encoding="utf-8")
+        """Write the folder of results, but for ``run.json``; each file is whole or not there.
+
+        Raises:
+            DataError: The folder cannot be written.
+        """
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".parts-", dir=out) as work:
+                fresh = Path(work)
+                self.rows.write_parquet(fresh / "leads.parquet", compression="zstd")
+                write_csv(self.rows, fresh / "leads.csv")
+                (fresh / "leads.json").write_text(self.to_json() + "\n", encoding="utf-8")
+                for file in sorted(fresh.iterdir()):
+                    file.replace(out / file.name)
+        except OSError as error:
+            raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
 
 
 def find_leads(  # noqa: PLR0913 – the parameters of the command
@@ -128,8 +145,9 @@ def find_leads(  # noqa: PLR0913 – the parameters of the command
 ) -> Leads:
     """Find the pairs of client and offer that are worth the most.
 
-    A client with profiling switched off is no lead. An application that is neither activated nor declined is
-    work in progress: it counts as an open lead of its client, and its offer is not proposed again.
+    A client with profiling switched off is no lead, nor is one that is held out. An application that is
+    neither activated nor declined is work in progress: it counts as an open lead of its client, and its offer
+    is not proposed again.
 
     Args:
         data: A folder, or a database URL.
@@ -143,8 +161,8 @@ def find_leads(  # noqa: PLR0913 – the parameters of the command
         language: Language of titles and reasons.
 
     Raises:
-        ConfigError: The policy, as_of or the placement is wrong.
-        DataError: The data cannot be read or are broken, or say no margin.
+        ConfigError: The policy, as_of or the placement is wrong, or the data name no margin or currency.
+        DataError: The data cannot be read or are broken, or the folder cannot be written.
         LeakageError: The bundle knows what was recorded after as_of.
         BundleError: The bundle cannot be read.
     """
@@ -162,6 +180,7 @@ def find_leads(  # noqa: PLR0913 – the parameters of the command
             advance(len(chunk))
     pairs = sieve.pairs()
     choice = choose(pairs, sieve.n_open, sieve.managers, limits, sources)
+    _warn_of_nobodys(pairs, choice, sieve.managers, limits)
     leads = Leads(
         as_of=sources.local_as_of.isoformat(timespec="seconds"),
         time_zone=str(sources.engine.zone),
@@ -186,17 +205,9 @@ def find_leads(  # noqa: PLR0913 – the parameters of the command
         rows=lead_rows(sources, pairs, choice, language, currency),
     )
     leads.write(out)
-    asked = {
-        "--data": data,
-        "--bundle": bundle,
-        "--policy": policy,
-        "--out": out,
-        "--leads": True,
-        "--placement": ask.placement_id,
-        "--language": language.value,
-        **_bounds(limits, changes),
-    }
-    write_run(sources, out, asked)
+    asked = {"--data": data, "--bundle": bundle, "--policy": policy, "--out": out, "--leads": True}
+    told = {"--placement": ask.placement_id, "--language": language.value}
+    write_run(sources, out, {**asked, **told, **_bounds(limits, changes)})
     return leads
 
 
@@ -208,6 +219,17 @@ def _bounds(limits: LeadLimits, changes: Collection[Change]) -> dict[str, object
         "--per-manager": limits.per_manager,
         "--changes": ",".join(change.value for change in changes) or None,
     }
+
+
+def _warn_of_nobodys(pairs: Pairs, choice: Choice, managers: Mapping[int, str], limits: LeadLimits) -> None:
+    """Say on stderr how many leads a limit for each manager does not touch, for nobody knows theirs."""
+    n = sum(client not in managers for client in pairs.clients[choice.places].tolist())
+    if limits.per_manager and n:
+        print(  # noqa: T201
+            f"warning: --per-manager does not limit {n} of the {len(choice.places)} leads:"
+            " their clients name no account manager (tag manager=…)",
+            file=sys.stderr,
+        )
 
 
 def _currency(data: str, sources: Sources) -> str:
@@ -232,6 +254,7 @@ class _Sieve:
         self._per_client = limits.per_client
         self._is_wanted = np.array([change in changes for change in CHANGES], dtype=bool)
         self._open = open_applications(sources.dataset, sources.as_of)
+        self._held_out = held_out_at(sources.dataset, sources.as_of)
         self._kept: list[Pairs] = []
         self._n_seen = 0
         self._n_refused = np.zeros(len(sources.engine.book), dtype=np.int64)
@@ -247,6 +270,9 @@ class _Sieve:
         open_ids = self._open.get(state.client_id, frozenset())
         if not is_profiling_allowed(state):
             self.clients_out[PROFILING_OFF] += 1
+            return
+        if self._held_out.has(state):
+            self.clients_out[HELD_OUT] += 1
             return
         if len(open_ids) >= self._per_client:
             self.clients_out[OPEN_APPLICATION] += 1
@@ -277,6 +303,8 @@ class _Sieve:
         is_weak = numbers[slate.candidates] == engine.book.number_of(BELOW_LEAST_PRIORITY)
         at = np.sort(slate.candidates[~is_weak])
         self._n_refused += np.bincount(np.delete(numbers, at), minlength=len(engine.book))
+        if not len(at):
+            self.clients_out[NOTHING_ALLOWED] += 1
         if open_ids:
             offer_ids = engine.catalogue.offer_ids
             is_open = np.array([offer_ids[position] in open_ids for position in at], dtype=bool)
@@ -284,12 +312,14 @@ class _Sieve:
         return self._leave_out(at, ~self._is_wanted[slate.verdicts.changes[at]], OTHER_CHANGE)
 
     def _leave_out(self, at: IntArray, is_out: BoolArray, why: str) -> IntArray:
+        """What is left; a client of whom nothing is left is counted under what took the last of it."""
         self._n_left_out[why] += int(is_out.sum())
+        if len(at) and is_out.all():
+            self.clients_out[why] += 1
         return at[~is_out]
 
     def _keep(self, decided: Decided, slate: Slate, client: int, at: IntArray) -> None:
         if not len(at):
-            self.clients_out[NOTHING_ALLOWED] += 1
             return
         engine, changes = self._sources.engine, slate.verdicts.changes
         estimated = decided.scored.estimates[decided.place].probabilities
@@ -297,8 +327,6 @@ class _Sieve:
         quantities = quantities_of(decided.situation.state, engine.catalogue)
         margins = engine.arbitration.margins_minor(changes, quantities)
         at = self._leave_out(at, ~(margins[at] > 0), NOTHING_GAINED)  # an unknown margin is no gain either
-        if not len(at):
-            self.clients_out[NOTHING_GAINED] += 1
         self._kept.append(
             Pairs(
                 clients=np.full(len(at), client, dtype=np.int32),
@@ -307,7 +335,7 @@ class _Sieve:
                 probabilities=probabilities[at],
                 margins=margins[at],
                 quantities=_at_stake(engine.catalogue, quantities, at, changes[at]),
-                is_stated=probabilities[at] != estimated[at],
+                is_stated=~np.isin(changes[at], _ESTIMATED),
             )
         )
 

@@ -35,7 +35,8 @@ LISTS_SCHEMA: Mapping[str, pl.DataType] = {
     "reasons": pl.List(pl.String()),
     "decision_id": pl.String(),
 }
-_ESTIMATED = (Change.NEW, Change.UPGRADE)
+ESTIMATED = (Change.NEW, Change.UPGRADE)
+"""Changes of which the models know a probability; of the others the policy states a prior."""
 
 Row = dict[str, object]
 
@@ -170,7 +171,7 @@ class _Words:
 
     def probability(self, slot: Slot) -> float | None:
         """What the model says, as a server tells it; of a change that it knows nothing of, nothing."""
-        if self._estimate.target is None or slot.change not in _ESTIMATED:
+        if self._estimate.target is None or slot.change not in ESTIMATED:
             return None
         return float(self._estimate.probabilities[slot.position])
 
