@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from recsys.data.read import read_dataset
+from recsys.data.snapshot import take_snapshot
 from training.pipelines.fit import fit
 from training.pipelines.worlds.simulate import simulate
 
@@ -38,6 +41,24 @@ def test_a_notebook_runs_from_top_to_bottom(path: Path) -> None:
     client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert any("image/svg+xml" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_first_notebook_counts_what_a_company_has_now_and_once(run_folder: Path) -> None:
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    n_before = next(number for number, cell in enumerate(notebook.cells) if "held =" in cell.source)
+    told = nbformat.v4.new_code_cell("print(len(held))")
+    notebook.cells = [*notebook.cells[: n_before + 1], told]
+    NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS[0].parent)}}
+    ).execute()
+    dataset = read_dataset(run_folder / "data")
+    rows = dataset.table("holdings")
+    assert rows["holding_id"].n_unique() < len(rows)
+    last = rows["recorded_at"].max()
+    assert isinstance(last, datetime)
+    states = take_snapshot(dataset, last + timedelta(days=1)).states
+    assert int(told.outputs[0].text) == sum(len(state.holdings) for state in states)
 
 
 def test_there_are_the_notebooks_that_the_documentation_names(root_dir: Path) -> None:

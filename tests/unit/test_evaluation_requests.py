@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +16,7 @@ from recsys.errors import ConfigError, DataError
 from recsys.evaluation.intervals import Estimate
 from recsys.evaluation.report import Contrast
 from training.pipelines.evaluation.cuts import check_horizon, check_start, parse_cut, spread_cuts
-from training.pipelines.evaluation.verdict import verdict
+from training.pipelines.evaluation.verdict import subjects, verdict
 from training.pipelines.recipe import load_recipe
 from training.runs import check_folder
 
@@ -120,37 +121,73 @@ NDCG = {"ndcg": Estimate(0.3, 0.25, 0.35)}
         pytest.param(
             [contrast("default", "ease", 0.4, 0.3, 0.01), contrast("als", "ease", 0.2, 0.3, 0.01)],
             "default ranks better than ease, the best simple model: NDCG@10 0.400 against 0.300, +0.100 (95 %"
-            " interval +0.050 to +0.150).",
+            " interval +0.050 to +0.150, adjusted p = 0.010).",
             id="better",
         ),
         pytest.param(
             [contrast("default", "ease", 0.32, 0.3, 0.4)],
             "No difference is shown between default and ease, the best simple model: NDCG@10 0.320 against"
-            " 0.300, +0.020 (95 % interval −0.030 to +0.070).",
+            " 0.300, +0.020 (95 % interval −0.030 to +0.070, adjusted p = 0.400); a test of these two alone"
+            " finds a true one of 0.070 in four cases of five; until one is shown, the simple model should"
+            " ship.",
             id="ahead by chance",
+        ),
+        pytest.param(
+            [contrast("default", "ease", 0.4, 0.3, 0.09), contrast("als", "ease", 0.2, 0.3, 0.01)],
+            "No difference is shown between default and ease, the best simple model: NDCG@10 0.400 against"
+            " 0.300, +0.100 (95 % interval +0.050 to +0.150, adjusted p = 0.090); a test of these two alone"
+            " finds a true one of 0.070 in four cases of five; until one is shown, the simple model should"
+            " ship.",
+            id="zero left out, but of many intervals",
+        ),
+        pytest.param(
+            [
+                replace(
+                    contrast("default", "ease", 0.4, 0.3, 1.0),
+                    difference=Estimate(0.1, -math.inf, math.inf),
+                    detectable=math.nan,
+                )
+            ],
+            "No difference is shown between default and ease, the best simple model: NDCG@10 0.400 against"
+            " 0.300, +0.100 (too few clients for an interval, adjusted p = 1.000); a single client cannot"
+            " show one; until one is shown, the simple model should ship.",
+            id="one client",
+        ),
+        pytest.param(
+            [
+                replace(
+                    contrast("trend", "ease", 0.3, 0.3, 1.0),
+                    difference=Estimate(0.0, 0.0, 0.0),
+                    detectable=0.0,
+                )
+            ],
+            "No difference is shown between ease and trend, the next best: NDCG@10 0.300 against 0.300,"
+            " +0.000 (95 % interval +0.000 to +0.000, adjusted p = 1.000); they rank every client alike; only"
+            " simple models were evaluated.",
+            id="alike",
         ),
         pytest.param(
             [contrast("default", "ease", 0.2, 0.3, 0.0004)],
             "default ranks worse than ease, the best simple model: NDCG@10 0.200 against 0.300, −0.100 (95 %"
-            " interval −0.150 to −0.050).",
+            " interval −0.150 to −0.050, adjusted p < 0.001).",
             id="worse",
         ),
         pytest.param(
             [contrast("popularity", "ease", 0.2, 0.3, 0.01), contrast("als", "ease", 0.1, 0.3, 0.01)],
             "als ranks worse than ease, the best simple model: NDCG@10 0.100 against 0.300, −0.200 (95 %"
-            " interval −0.250 to −0.150).",
+            " interval −0.250 to −0.150, adjusted p = 0.010).",
             id="simple models in front of the one in question",
         ),
         pytest.param(
             [contrast("popularity", "ease", 0.2, 0.3, 0.01)],
             "ease ranks better than popularity, the next best: NDCG@10 0.300 against 0.200, +0.100 (95 %"
-            " interval +0.050 to +0.150); only simple models were evaluated.",
+            " interval +0.050 to +0.150, adjusted p = 0.010); only simple models were evaluated.",
             id="nothing but simple models",
         ),
         pytest.param(
             [contrast("als", "default", 0.2, 0.3, 0.01)],
             "default ranks better than als, the next best: NDCG@10 0.300 against 0.200, +0.100 (95 % interval"
-            " +0.050 to +0.150).",
+            " +0.050 to +0.150, adjusted p = 0.010).",
             id="no simple model",
         ),
         pytest.param(
@@ -173,6 +210,13 @@ def test_a_verdict_on_acceptance_is_a_line_of_its_own() -> None:
         " share of pairs in right order 0.911 against 0.917, −0.006 ("
     )
     assert on_connected.startswith("Of all that they connected: default ranks worse than ease")
+
+
+def test_the_models_of_both_lines_are_worth_a_look() -> None:
+    shown = replace(contrast("default", "popularity", 0.9, 0.8, 0.4), metric="shown_order")
+    both = [contrast("als", "ease", 0.4, 0.3, 0.01), contrast("default", "ease", 0.2, 0.3, 0.01), shown]
+    assert subjects(both, {}) == ["als", "ease"]
+    assert subjects(both, {"default": [Target.ACCEPTANCE]}) == ["als", "ease", "default", "popularity"]
 
 
 def test_a_cut_before_the_data_names_their_first_day() -> None:

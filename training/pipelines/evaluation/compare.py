@@ -22,7 +22,7 @@ from recsys.evaluation.report import Contrast
 from recsys.experiments.multiplicity import Correction, adjust
 from training.pipelines.evaluation.segments import DIMENSIONS
 from training.pipelines.evaluation.tables import NO_SEGMENTS, segment_columns
-from training.pipelines.evaluation.verdict import difference_words, is_shown
+from training.pipelines.evaluation.verdict import detectable_words, difference_words, is_shown
 from training.pipelines.evaluation.words import local
 
 _SAME = ("cuts", "horizon_days", "embargo_days", "k")
@@ -252,6 +252,5 @@ def _sentence(contrast: Contrast, k: int) -> str:
         return f"{names} ranks {word}: {figures}, a difference of {difference_words(contrast)}."
     return (
         f"No difference is shown between {contrast.baseline} of A and {names}: {figures},"
-        f" {difference_words(contrast)}; a true difference of {contrast.detectable:.3f} would be found in"
-        " four cases of five."
+        f" {difference_words(contrast)}; {detectable_words(contrast)}."
     )

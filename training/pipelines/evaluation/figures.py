@@ -13,7 +13,7 @@ import vl_convert
 from markupsafe import Markup
 
 from recsys.evaluation.report import EvaluationResult
-from training.pipelines.evaluation.verdict import headline
+from training.pipelines.evaluation.verdict import subjects
 from training.pipelines.evaluation.words import local
 
 _INK, _SOFT, _GRID, _AXIS, _ACCENT = "#1f2933", "#52606d", "#e9ecef", "#9aa5b1", "#1f5f8b"
@@ -23,7 +23,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#
 _Chart = alt.Chart | alt.LayerChart
 _WIDTH, _HEIGHT = 440, 270
 _FEW_TICKS = alt.Axis(tickCount=5)
-_N_SEGMENT_MODELS = 2
+_N_SEGMENT_MODELS = 3
 _N_FEATURES = 15
 N_SEGMENTS = 10
 _GAINS_SHOWN = 0.25
@@ -252,9 +252,7 @@ def segment_figures(result: EvaluationResult) -> list[Figure]:
 
 def segment_models(result: EvaluationResult) -> list[str]:
     """The models worth a look segment by segment: those of the verdict."""
-    told = headline([one for one in result.contrasts if one.metric == "ndcg"])
-    pair = [] if told is None else [told.model, told.baseline]
-    return list(dict.fromkeys([*pair, *result.ranking()]))[:_N_SEGMENT_MODELS]
+    return subjects(result.contrasts, result.targets)[:_N_SEGMENT_MODELS] or result.ranking()
 
 
 def _segments(part: pl.DataFrame, models: Sequence[str], highest: float, colour: alt.Color) -> _Chart:
@@ -269,7 +267,7 @@ def _segments(part: pl.DataFrame, models: Sequence[str], highest: float, colour:
     x = alt.X("ndcg:Q", title="NDCG", scale=scale, axis=_FEW_TICKS)
     ends = base.mark_rule(opacity=0.5, strokeWidth=2).encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
     dots = base.mark_point(filled=True, size=45, opacity=1).encode(x=x)
-    layered: alt.LayerChart = (ends + dots).properties(height=24 * len(order) + 70)
+    layered: alt.LayerChart = (ends + dots).properties(height=12 * len(models) * len(order) + 70)
     return layered
 
 

@@ -15,7 +15,7 @@ from training.pipelines.evaluation.figures import (
     segment_figures,
     segment_models,
 )
-from training.pipelines.evaluation.verdict import SHOWN, is_shown, p_words, signed
+from training.pipelines.evaluation.verdict import SHOWN, ends, is_shown, p_words, signed
 from training.pipelines.evaluation.words import (
     EVERYBODY_WORDS,
     LIST_WORDS,
@@ -63,6 +63,7 @@ def render_report(result: EvaluationResult) -> str:
     )
     environment.filters["local"] = lambda cut: local(cut, result.subject.time_zone)
     environment.filters["signed"] = signed
+    environment.filters["ends"] = ends
     environment.filters["p_words"] = p_words
     return environment.get_template("report.html.j2").render(
         result=result,

@@ -11,7 +11,7 @@ from recsys.evaluation.intervals import Estimate
 from recsys.evaluation.ranking import RANKING_METRICS
 from recsys.evaluation.report import Contrast, EvaluationResult
 from training.pipelines.evaluation.compare import RunComparison
-from training.pipelines.evaluation.verdict import is_shown, signed
+from training.pipelines.evaluation.verdict import ends, is_shown, signed
 
 _COLUMNS = (*RANKING_METRICS, "coverage")
 
@@ -72,7 +72,7 @@ def _differences(title: str, what: str, contrasts: Sequence[Contrast]) -> Table:
             _short(one.baseline_value),
             _short(one.value),
             signed(found.value),
-            f"{signed(found.low)} to {signed(found.high)}",
+            ends(found),
             f"[bold]{one.adjusted_p:.3f}[/bold]" if is_shown(one) else f"{one.adjusted_p:.3f}",
         )
     return table

@@ -33,13 +33,22 @@ def verdict(
         connected.
     """
     connected = _on_connected(estimates, headline([one for one in contrasts if one.metric == "ndcg"]), k)
-    accepting = [
-        one for one in contrasts if one.metric == SHOWN and Target.ACCEPTANCE in targets.get(one.model, ())
-    ]
-    if not accepting:
+    on_shown = _on_shown(contrasts, targets)
+    if on_shown is None:
         return connected[0].upper() + connected[1:] if connected.startswith(_NOTHING) else connected
-    shown = _sentence(accepting[0], "share of pairs in right order")
+    shown = _sentence(on_shown, "share of pairs in right order")
     return f"Of what clients were shown: {shown}\nOf all that they connected: {connected}"
+
+
+def subjects(contrasts: Sequence[Contrast], targets: Mapping[str, Sequence[Target]]) -> list[str]:
+    """The models that the verdict names, those of what clients connected first.
+
+    Args:
+        contrasts: The other models against the baseline, the best first.
+        targets: What models give probabilities of.
+    """
+    told = [headline([one for one in contrasts if one.metric == "ndcg"]), _on_shown(contrasts, targets)]
+    return list(dict.fromkeys(name for one in told if one for name in (one.model, one.baseline)))
 
 
 def headline(contrasts: Sequence[Contrast]) -> Contrast | None:
@@ -59,6 +68,14 @@ def headline(contrasts: Sequence[Contrast]) -> Contrast | None:
     return next((one for one in contrasts if one.model not in SIMPLE_MODELS), _turned(contrasts[0]))
 
 
+def _on_shown(contrasts: Sequence[Contrast], targets: Mapping[str, Sequence[Target]]) -> Contrast | None:
+    """Of the models that estimate acceptance, the one that puts best in order what was shown."""
+    accepting = (
+        one for one in contrasts if one.metric == SHOWN and Target.ACCEPTANCE in targets.get(one.model, ())
+    )
+    return next(accepting, None)
+
+
 def _on_connected(estimates: Mapping[str, Mapping[str, Estimate]], contrast: Contrast | None, k: int) -> str:
     if contrast is None:
         [(name, found)] = estimates.items()
@@ -73,15 +90,15 @@ def _sentence(contrast: Contrast, what: str) -> str:
     role = ", the best simple model" if is_simple == (False, True) else ", the next best"
     if is_simple == (False, False) and contrast.value < contrast.baseline_value:
         role = ", the best"
-    found = contrast.difference
-    figures = (
-        f"{what} {contrast.value:.3f} against {contrast.baseline_value:.3f}, {signed(found.value)}"
-        f" (95 % interval {signed(found.low)} to {signed(found.high)})"
-    )
+    against = f"{contrast.value:.3f} against {contrast.baseline_value:.3f}"
+    figures = f"{what} {against}, {difference_words(contrast)}"
     end = "; only simple models were evaluated." if all(is_simple) else "."
     if not is_shown(contrast):
+        if is_simple == (False, True):
+            end = "; until one is shown, the simple model should ship."
+        figures = f"{figures}; {detectable_words(contrast)}"
         return f"{_NOTHING} between {model} and {baseline}{role}: {figures}{end}"
-    word = "better" if found.value > 0 else "worse"
+    word = "better" if contrast.difference.value > 0 else "worse"
     return f"{model} ranks {word} than {baseline}{role}: {figures}{end}"
 
 
@@ -94,7 +111,12 @@ def signed(value: float) -> str:
     """A difference in three decimals, with its sign; a dash where too few units leave it unbounded."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value + 0.0:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def ends(found: Estimate) -> str:
+    """The interval of a difference; a dash where too few units leave it unbounded."""
+    return f"{signed(found.low)} to {signed(found.high)}" if math.isfinite(found.low) else "–"
 
 
 def p_words(p: float) -> str:
@@ -110,8 +132,18 @@ def is_shown(contrast: Contrast) -> bool:
 def difference_words(contrast: Contrast) -> str:
     """The difference with its interval and adjusted p."""
     found = contrast.difference
-    interval = f"95 % interval {signed(found.low)} to {signed(found.high)}"
+    has_interval = math.isfinite(found.low)
+    interval = f"95 % interval {ends(found)}" if has_interval else "too few clients for an interval"
     return f"{signed(found.value)} ({interval}, adjusted {p_words(contrast.adjusted_p)})"
+
+
+def detectable_words(contrast: Contrast) -> str:
+    """How large a difference the test of these two finds, before it is adjusted for the others."""
+    if not math.isfinite(contrast.detectable):
+        return "a single client cannot show one"
+    if contrast.detectable == 0:
+        return "they rank every client alike"
+    return f"a test of these two alone finds a true one of {contrast.detectable:.3f} in four cases of five"
 
 
 def _turned(contrast: Contrast) -> Contrast:
