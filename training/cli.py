@@ -124,7 +124,7 @@ def fit(
 def search(
     data: DataOption,
     as_of: Annotated[str, typer.Option(help="Day or instant: only what was recorded by then is used.")],
-    minutes: Annotated[float, typer.Option(help="Budget; the recipe under way is finished.")],
+    minutes: Annotated[float, typer.Option(help="Budget of the trials; the one under way is finished.")],
     out: Annotated[Path, typer.Option("--out", help="The recipe's file, NAME.toml.")],
     models: Annotated[
         str, typer.Option(help="Comma-separated models to search over; default: all that have a space.")

@@ -103,11 +103,11 @@ def parse_as_of(text: str, time_zone: str) -> datetime:
             midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone))
             return midnight.astimezone(UTC)
         instant = datetime.fromisoformat(text)
-    except ValueError:
+        if instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter where UTC is in the year 0 or 10000
         raise ValueError(expected) from None
-    if instant.tzinfo is None:
-        raise ValueError(f"{expected}: the offset is missing")
-    return instant.astimezone(UTC)
+    raise ValueError(f"{expected}: the offset is missing")
 
 
 def valid_clients(dataset: Dataset, as_of: datetime) -> pl.DataFrame:

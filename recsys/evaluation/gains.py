@@ -69,7 +69,8 @@ def caught_at_top(scores: NDArray[np.floating], gained: sparse.csr_array, share:
 
     Another sample of clients would move the threshold. To first order the client's own part in that is
     ``g · (n_top − share · n_pairs)`` of its pairs, *g* being the mean gain of a pair near the threshold;
-    it is taken off, which changes no sum and makes intervals over clients right.
+    it is taken off, which changes no sum and makes intervals over clients right; those over account groups
+    that become ready together stay some two points short.
 
     Args:
         scores: Comparable across clients, shape (n_clients, n_offers); minus infinity = no candidate.

@@ -18,6 +18,9 @@ from recsys.evaluation.ranking import RANKING_METRICS
 SIMPLE_MODELS = ("popularity", "trend", "ease")
 """What a recipe has to beat: where one of these is as good, it ships."""
 
+LONGEST_DAYS = 36_525
+"""A century: longer horizons and embargoes are slips of the keyboard that no calendar holds."""
+
 
 class EvaluationConfig(RunConfig):
     """What was asked.
@@ -34,8 +37,8 @@ class EvaluationConfig(RunConfig):
 
     models: tuple[str, ...] = Field(min_length=1)
     cuts: tuple[datetime, ...] = Field(min_length=1)
-    horizon_days: int = Field(ge=1)
-    embargo_days: int = Field(default=0, ge=0)
+    horizon_days: int = Field(ge=1, le=LONGEST_DAYS)
+    embargo_days: int = Field(default=0, ge=0, le=LONGEST_DAYS)
     k: int = Field(ge=1)
     seed: int = Field(ge=0)
     n_resamples: int = Field(ge=1)

@@ -23,6 +23,7 @@ from training.cli import main
 from training.pipelines.evaluation import cuts
 from training.pipelines.evaluation.compare import RunComparison, compare
 from training.pipelines.evaluation.evaluate import EvaluationResult, evaluate
+from training.pipelines.evaluation.tables import TABLES
 from training.pipelines.evaluation.terminal import render_comparison, render_table
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -188,6 +189,26 @@ def test_everything_plotted_is_a_table_in_the_folder(evaluated: tuple[Evaluation
     gains = written["gains"].filter(pl.col("model") == "ease")["share_of_adoptions"].to_list()
     assert gains == sorted(gains)
     assert (gains[0], gains[-1]) == (0.0, 1.0)
+
+
+def test_a_table_of_an_earlier_run_does_not_stay(two_tastes: Path, tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for name in ("reliability", "mine"):
+        (tables / f"{name}.csv").write_text("a\n1\n", encoding="utf-8")
+    result = evaluate(str(two_tastes), ["popularity"], CUTS[:1], 30, 3, tmp_path, n_resamples=10)
+    assert set(result.tables) <= set(TABLES)
+    assert {path.stem for path in tables.iterdir()} == {*result.tables, "mine"}
+
+
+def test_a_single_client_gives_figures_without_intervals(tmp_path: Path) -> None:
+    rows: list[Holding] = [("last", "x", LAST, None), ("c0", "x", datetime(2024, 3, 10, tzinfo=UTC), None)]
+    rows += [(f"c{number}", "y", START, None) for number in range(5)]
+    data = write_tables(tmp_path / "data", rows)
+    result = evaluate(str(data), ["popularity"], CUTS[:1], 30, 2, tmp_path / "out", n_resamples=10)
+    told = orjson.loads(result.to_json())["models"]["popularity"]
+    assert told["ndcg"] == {"value": 1.0, "low": None, "high": None}
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_a_model_that_reads_holdings_learns_the_tastes(evaluated: tuple[EvaluationResult, Path]) -> None:

@@ -278,15 +278,26 @@ def test_error_by_chance_is_the_error_of_right_probabilities(n_evaluations: int)
     )
 
 
-def draw_scored(n_clients: int, rng: np.random.Generator) -> tuple[np.ndarray, sparse.csr_array]:
-    """Scores of all pairs, clients differing in readiness, and what was adopted: some 1 pair in 30."""
-    log_odds = -4.5 + rng.normal(size=(n_clients, 1)) + 1.2 * rng.normal(size=(n_clients, 40))
+def draw_scored(units: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, sparse.csr_array]:
+    """Scores of all pairs, units differing in readiness, and what was adopted: some 1 pair in 30."""
+    readiness = rng.normal(size=(units.max() + 1, 1))[units]
+    log_odds = -4.5 + readiness + 1.2 * rng.normal(size=(len(units), 40))
     adopted = rng.random(log_odds.shape) < 1 / (1 + np.exp(-log_odds))
     return log_odds + rng.normal(size=log_odds.shape), sparse.csr_array(adopted.astype(float))
 
 
+@pytest.mark.parametrize(
+    ("units", "coverage"),
+    [
+        pytest.param(np.arange(200), 0.95, id="clients"),
+        # the threshold hangs on few units, of which the largest count most: some two points short
+        pytest.param(np.arange(800) // 4, 0.935, id="groups that are ready together"),
+    ],
+)
 @n_evaluations
-def test_interval_of_what_the_top_catches_holds_the_truth(n_evaluations: int) -> None:
+def test_interval_of_what_the_top_catches_holds_the_truth(
+    n_evaluations: int, units: np.ndarray, coverage: float
+) -> None:
     # over infinitely many pairs: log-odds and scores are normal, scores are log-odds and as much noise again
     log_odds = np.linspace(-20, 11, 20_001)
     density = np.exp(-0.5 * (log_odds + 4.5) ** 2 / 2.44)
@@ -295,13 +306,13 @@ def test_interval_of_what_the_top_catches_holds_the_truth(n_evaluations: int) ->
     truth = float((adopted * ndtr(log_odds - threshold)).sum() / adopted.sum())
 
     def is_inside(rng: np.random.Generator) -> bool:
-        caught = caught_at_top(*draw_scored(200, rng), 0.05)
+        caught = caught_at_top(*draw_scored(units, rng), 0.05)
         sums = caught.numerators[:, None], caught.denominators[:, None]
-        [found] = bootstrap_ratios(*sums, np.arange(200), rng, n_resamples=300)
+        [found] = bootstrap_ratios(*sums, units, rng, n_resamples=300)
         return holds(found, truth)
 
     share = share_of(n_evaluations, 74, is_inside)
-    assert share == pytest.approx(0.95, abs=monte_carlo(0.95, n_evaluations))
+    assert share == pytest.approx(coverage, abs=monte_carlo(coverage, n_evaluations))
 
 
 def test_coverage_interval_is_on_the_safe_side() -> None:

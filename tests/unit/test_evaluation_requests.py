@@ -37,16 +37,17 @@ def test_cut(cut: datetime | str, expected: datetime) -> None:
     assert parse_cut(cut, "Europe/Moscow") == expected
 
 
-@pytest.mark.parametrize("cut", ["July", "2024-07-01T10:00", datetime(2024, 7, 1)])  # noqa: DTZ001
+@pytest.mark.parametrize("cut", ["July", "2024-07-01T10:00", datetime(2024, 7, 1), "0001-01-01"])  # noqa: DTZ001
 def test_a_cut_that_is_no_certain_time_is_named(cut: datetime | str) -> None:
-    with pytest.raises(ConfigError, match=r"as_of 'July'|as_of '2024-07-01T.*the offset is missing"):
-        parse_cut(cut, "UTC")
+    expected = r"as_of 'July'|as_of '2024-07-01T.*the offset is missing|as_of '0001-01-01' is no day"
+    with pytest.raises(ConfigError, match=expected):
+        parse_cut(cut, "Europe/Moscow")
 
 
 def dataset_recorded_until(last: datetime | None, time_zone: str) -> Dataset:
     recorded_at = pl.Series("recorded_at", [] if last is None else [last], dtype=pl.Datetime("us", "UTC"))
     meta = DatasetMeta(name="tiny", time_zone=time_zone)
-    return Dataset(meta, {"holdings": recorded_at.to_frame()})
+    return Dataset(meta, {"clients": recorded_at.to_frame(), "holdings": recorded_at.to_frame()})
 
 
 def test_the_last_day_ends_at_midnight_of_the_datas_zone() -> None:
@@ -56,6 +57,8 @@ def test_the_last_day_ends_at_midnight_of_the_datas_zone() -> None:
     check_horizon(dataset, [cut], 30)
     with pytest.raises(DataError, match=r"31 days from the cut 2024-06-01 .* last day is 2024-06-30"):
         check_horizon(dataset, [cut], 31)
+    with pytest.raises(DataError, match="reach beyond the data"):
+        check_horizon(dataset, [parse_cut("9999-12-31", "Europe/Moscow")], 30)
 
 
 def test_data_without_holdings_cannot_be_evaluated_on() -> None:
@@ -84,6 +87,7 @@ def test_a_range_of_cuts_ends_at_the_day_given(
         pytest.param(["2024-03-31"], None, 30, "go together", id="no number"),
         pytest.param(["2024-03-01", "2024-04-01"], 3, 30, "one day", id="several cuts"),
         pytest.param(["2024-03-01T10:00Z"], 3, 30, "is no day", id="an instant"),
+        pytest.param(["2024-03-31"], 3, 10**9, "before any calendar", id="too far back"),
     ],
 )
 def test_half_a_range_is_refused(
@@ -225,6 +229,22 @@ def test_a_cut_before_the_data_names_their_first_day() -> None:
     check_start(dataset, [parse_cut("2024-06-02", "Europe/Moscow")])
     with pytest.raises(DataError, match=r"cut 2020-01-01 lies before the first data \(2024-06-01\)"):
         check_start(dataset, [parse_cut("2020-01-01", "Europe/Moscow")])
+
+
+def test_models_must_know_something_when_the_embargo_begins() -> None:
+    dataset = dataset_recorded_until(datetime(2024, 6, 1, tzinfo=UTC), "UTC")
+    cut = parse_cut("2024-06-08", "UTC")
+    check_start(dataset, [cut], embargo_days=7)
+    with pytest.raises(DataError, match=r"less 8 days of embargo, .* \(2024-06-01\): .*shorter embargo"):
+        check_start(dataset, [cut], embargo_days=8)
+
+
+def test_a_cut_before_the_first_client_is_before_the_data() -> None:
+    dataset = dataset_recorded_until(datetime(2024, 6, 1, tzinfo=UTC), "UTC")
+    older = dataset.tables["holdings"].with_columns(pl.col("recorded_at") - pl.duration(days=900))
+    dataset = replace(dataset, tables={**dataset.tables, "holdings": older})
+    with pytest.raises(DataError, match=r"lies before the first data \(2024-06-01\)"):
+        check_start(dataset, [parse_cut("2023-01-01", "UTC")])
 
 
 @pytest.mark.parametrize(

@@ -134,22 +134,42 @@ def spread_cuts(cuts: Sequence[str], n_cuts: int | None, every_days: int | None)
         raise ConfigError(
             f"as_of {cuts[0]!r} is no day like 2024-07-01, which --cuts counts back from"
         ) from None
-    return [(last_on - timedelta(days=every_days * back)).isoformat() for back in reversed(range(n_cuts))]
+    try:
+        first_on = last_on - timedelta(days=every_days * (n_cuts - 1))
+    except OverflowError:
+        raise ConfigError(
+            f"{n_cuts} cuts {every_days} days apart begin before any calendar: choose fewer or closer ones"
+        ) from None
+    return [(first_on + timedelta(days=every_days * number)).isoformat() for number in range(n_cuts)]
 
 
-def check_start(dataset: Dataset, cuts: Iterable[datetime]) -> None:
-    """Refuse a cut at which nothing was known.
+def first_known_at(dataset: Dataset) -> datetime | None:
+    """From when on both clients and holdings are known; None where there are none."""
+    found = [dataset.table(name)["recorded_at"].min() for name in ("clients", "holdings")]
+    instants = [instant for instant in found if isinstance(instant, datetime)]
+    return max(instants) if len(instants) == len(found) else None
+
+
+def check_start(dataset: Dataset, cuts: Iterable[datetime], embargo_days: int = 0) -> None:
+    """Refuse a cut at which models would know nothing.
 
     Raises:
-        DataError: A cut lies before the first recorded holding; the text names that day.
+        DataError: A cut, less the embargo, lies before clients and holdings are known; the text names that
+            day.
     """
-    first_recorded_at = dataset.table("holdings")["recorded_at"].min()
+    first = first_known_at(dataset)
     for cut in cuts:
-        if isinstance(first_recorded_at, datetime) and cut < first_recorded_at:
+        if first is not None and cut < first + timedelta(days=embargo_days):
             zone = dataset.meta.time_zone
-            first_on = first_recorded_at.astimezone(ZoneInfo(zone)).date()
+            first_on = first.astimezone(ZoneInfo(zone)).date()
+            embargo, less = (
+                (f", less {embargo_days} days of embargo,", " or a shorter embargo")
+                if embargo_days
+                else ("", "")
+            )
             raise DataError(
-                f"the cut {told(cut, zone)} lies before the first data ({first_on}): choose a later cut"
+                f"the cut {told(cut, zone)}{embargo} lies before the first data ({first_on}): choose a later"
+                f" cut{less}"
             )
 
 
@@ -161,7 +181,7 @@ def check_horizon(dataset: Dataset, cuts: Iterable[datetime], horizon_days: int)
     """
     end = end_of_data(dataset)
     for cut in cuts:
-        if cut + timedelta(days=horizon_days) > end:
+        if cut > end - timedelta(days=horizon_days):
             last_on = end.date() - timedelta(days=1)
             raise DataError(
                 f"{horizon_days} days from the cut {cut.astimezone(end.tzinfo).date()} reach beyond the data,"

@@ -34,6 +34,7 @@ from training.pipelines.evaluation.pooling import CutFacts, facts_of
 from training.pipelines.evaluation.report import render_report
 from training.pipelines.evaluation.stakes import Stakes
 from training.pipelines.evaluation.summary import summarise
+from training.pipelines.evaluation.tables import TABLES
 from training.prepare.sources import open_dataset
 from training.runs import Run, check_folder, progress
 
@@ -86,7 +87,7 @@ def evaluate(  # noqa: PLR0913 – the parameters of the command
         },
         "evaluate",
     )
-    check_start(dataset, config.cuts)
+    check_start(dataset, config.cuts, embargo_days)
     check_horizon(dataset, config.cuts, horizon_days)
     contestants = [contestant(name) for name in config.models]
     cuts_judged, judged = _run_cuts(dataset, config, contestants)
@@ -181,6 +182,8 @@ def _write(result: EvaluationResult, out: Path, command: str) -> None:
         list(_metrics_rows(result)), schema=["model", "metric", "value", "low", "high"], orient="row"
     ).fill_nan(None).write_csv(out / "metrics.csv")
     result.per_client.write_parquet(out / "per_client.parquet")
+    for name in TABLES:  # one that this run does not have may be there from an earlier run
+        (tables / f"{name}.csv").unlink(missing_ok=True)
     for name, table in result.tables.items():
         table.write_csv(tables / f"{name}.csv")
     (out / "report.html").write_text(report, encoding="utf-8")

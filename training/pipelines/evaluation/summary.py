@@ -178,8 +178,9 @@ def _estimates(
 
 
 def _bounded(estimate: Estimate, highest: float) -> Estimate:
-    """The interval kept within what the figure can be, 0 to highest."""
-    return Estimate(estimate.value, max(0.0, estimate.low), min(highest, estimate.high))
+    """The interval kept within what the figure can be, 0 to highest; where there is none, none."""
+    low, high = np.clip([estimate.low, estimate.high], 0.0, highest).tolist()
+    return Estimate(estimate.value, low, high)
 
 
 def _ratios(pool: Pool, judged: Mapping[str, Sequence[Judged]]) -> Ratios:

@@ -19,6 +19,17 @@ from training.pipelines.evaluation.pooling import Pool, pool_hits
 LEAST_ROWS = 20
 NO_SEGMENTS = f"nothing tells clients apart into segments of at least {LEAST_ROWS} (client, cut) pairs"
 N_EXAMPLES = 4
+TABLES = (
+    "by_cut",
+    "by_segment",
+    "by_length",
+    "gains",
+    "reliability",
+    "by_offer",
+    "by_supplier",
+    "importance",
+    "examples",
+)
 _EXAMPLE_SLOTS = 5
 _NO_SUPPLIER = "(none named)"
 

@@ -23,7 +23,7 @@ from recsys.errors import ConfigError, DataError, RecsysError
 from recsys.evaluation.comparison import compare_paired
 from recsys.evaluation.intervals import Estimate, unit_codes
 from recsys.evaluation.ranking import find_hits, ndcg
-from recsys.evaluation.report import SIMPLE_MODELS
+from recsys.evaluation.report import LONGEST_DAYS, SIMPLE_MODELS
 from recsys.models.base import ClientBatch, FloatArray
 from recsys.models.recommender import score_clients
 from training.pipelines.evaluation.contestants import Scores
@@ -81,7 +81,7 @@ class SearchResult:
                 f"the recipe found does not clearly beat {self.best_simple} ({interval}): the simple model is"
                 " written"
             )
-        tried = f"{self.n_recipes} recipes tried, {self.n_failed} of them impossible with these data"
+        tried = f"recipes tried: {self.n_recipes}; impossible with these data: {self.n_failed}"
         judged = f"on the window from {day}, which chose nothing ({n_clients:,} clients):"
         return "\n".join([tried, judged, *lines, verdict, str(self.out)])
 
@@ -158,14 +158,15 @@ def search(  # noqa: PLR0913 – the parameters of the command
 
     The measure is NDCG over what clients connected within the horizon. Half of the time goes to many recipes
     on one window; the better third goes on to the next window, and so on. The shipped default is tried too,
-    on every window, and the best recipe of the search is chosen over the windows that it shares with the
-    default. Popularity, trend and EASE, as they ship, choose nothing: the recipe chosen is held against them
-    on the last window. A trial fits what ranks and calibrates nothing.
+    ahead of the others on each window, and the best recipe of the search is chosen over the windows that it
+    shares with the default. Popularity, trend and EASE, as they ship, choose nothing: the recipe chosen is
+    held against them on the last window. A trial fits what ranks and calibrates nothing.
 
     Args:
         data: Folder of tables, or a database URL.
         as_of: Day or instant in the data's time zone; nothing recorded later is used.
-        minutes: Budget; the recipe that is being tried when it ends is finished.
+        minutes: Budget of the trials; the one under way when it ends is finished. Reading the data before
+            them and the last window after them take their own time.
         out: The recipe's file, ``.toml``; its name becomes the recipe's.
         models: Models to search over; none = every model that has a space.
         horizon_days: Days within which a connection counts, ≥1; written into the recipe.
@@ -180,7 +181,8 @@ def search(  # noqa: PLR0913 – the parameters of the command
             fitted on them.
     """
     spaces = _spaces(models)
-    _check(out, minutes, horizon_days, k)
+    _check_file(out)
+    _check_numbers(minutes, horizon_days, k, seed)
     dataset = open_dataset(data)
     instant = parse_cut(as_of, dataset.meta.time_zone)
     known = known_at(dataset, instant)
@@ -206,7 +208,7 @@ def _spaces(models: Sequence[str]) -> Mapping[str, Space]:
     return MappingProxyType({name: SPACES[name] for name in models or SPACES})
 
 
-def _check(out: Path, minutes: float, horizon_days: int, k: int) -> None:
+def _check_file(out: Path) -> None:
     if out.suffix != ".toml" or re.fullmatch(RECIPE_NAME, out.stem) is None or out.is_dir():
         raise ConfigError(
             f"{out}: name a file like retail.toml (lower-case letters, digits, - and _): it names the recipe"
@@ -214,9 +216,18 @@ def _check(out: Path, minutes: float, horizon_days: int, k: int) -> None:
     if not out.parent.is_dir():
         raise ConfigError(f"{out.parent}: there is no such folder for the recipe; make it")
     check_folder(out.parent)
-    for name, value in (("minutes", minutes), ("horizon_days", horizon_days), ("k", k)):
+
+
+def _check_numbers(minutes: float, horizon_days: int, k: int, seed: int) -> None:
+    if not 0.0 < 60.0 * minutes < math.inf:
+        raise ConfigError(f"minutes is {minutes}, must be above 0 and finite")
+    for name, value in (("horizon_days", horizon_days), ("k", k)):
         if value <= 0:
             raise ConfigError(f"{name} is {value}, must be above 0")
+    if horizon_days > LONGEST_DAYS:
+        raise ConfigError(f"horizon_days is {horizon_days}, must be at most {LONGEST_DAYS}")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}, must be at least 0")
 
 
 class _Race:
@@ -232,7 +243,7 @@ class _Race:
         rng = np.random.default_rng(self._seed)
         default = load_recipe("default").model_copy(update={"horizon_days": horizon_days})
         trials = [_Trial(default)]
-        self._try(trials[0], len(self._windows))
+        self._try(trials[0], 1)
         tried = {default.digest()}
         n_points = sum(math.prod(len(choices) for choices in space.values()) for space in spaces.values())
         n_draws = 0
@@ -252,12 +263,14 @@ class _Race:
         return is_within and budget.is_left(_SHARE_OF_FIRST)
 
     def _narrow(self, trials: Sequence[_Trial], budget: _Budget) -> None:
-        """The better third goes on to the next window, the best first, while there is time."""
-        running = [trial for trial in trials[1:] if trial.values]  # the default has been on all of them
+        """The default and the better third of the others go on to the next window while there is time."""
+        default, running = trials[0], [trial for trial in trials[1:] if trial.values]
         for n_windows in range(2, len(self._windows) + 1):
             running.sort(key=lambda trial: -trial.mean(n_windows - 1))
             running = running[: math.ceil(len(running) / _KEPT)]
-            for trial in running:
+            # without rivals nothing is left to choose; a default that failed before is none
+            ahead = [default] if running and default.values else []
+            for trial in (*ahead, *running):
                 if budget.is_left(1.0):
                     self._try(trial, n_windows)
             running = [trial for trial in running if len(trial.values) == n_windows]
@@ -314,8 +327,11 @@ def _conclude(
 ) -> SearchResult:
     """Hold the finalist against the simple models on the window that chose nothing, and write a recipe."""
     simple = {name: Recipe(model=name, horizon_days=horizon_days) for name in SIMPLE_MODELS}
-    values = {name: values_of(recipe, last, to.k, to.seed) for name, recipe in simple.items()}
-    values["found"] = values_of(finalist.recipe, last, to.k, to.seed)
+    values = {}
+    with progress("last window", len(simple) + 1) as advance:
+        for name, recipe in (*simple.items(), ("found", finalist.recipe)):
+            values[name] = values_of(recipe, last, to.k, to.seed)
+            advance(1)
     best = max(simple, key=lambda name: float(values[name].mean()))
     units = unit_codes([last.units[row] for row in last.adopters.tolist()])
     comparison = compare_paired(values["found"], values[best], units, np.random.default_rng(to.seed))

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from recsys.data.dataset import Dataset
 from recsys.errors import DataError
-from training.pipelines.evaluation.cuts import CutTruth, known_at, take_cut
+from training.pipelines.evaluation.cuts import CutTruth, first_known_at, known_at, take_cut
 
 MAX_WINDOWS = 3
 LEAST_HISTORY = timedelta(days=30)
@@ -68,7 +68,7 @@ def take_windows(dataset: Dataset, as_of: datetime, horizon_days: int) -> list[C
     known = known_at(dataset, as_of)
     here = as_of.astimezone(ZoneInfo(dataset.meta.time_zone))
     truths = []
-    for window in earlier_windows(_first_known_at(known, as_of), here, horizon_days):
+    for window in earlier_windows(first_known_at(known) or as_of, here, horizon_days):
         truth = take_cut(known, window.start, window.horizon_days)
         if len(truth.adopters):
             truths.append(truth)
@@ -78,10 +78,3 @@ def take_windows(dataset: Dataset, as_of: datetime, horizon_days: int) -> list[C
             " or a longer horizon"
         )
     return truths
-
-
-def _first_known_at(known: Dataset, as_of: datetime) -> datetime:
-    """From when on both clients and holdings are known."""
-    found = [known.table(name)["recorded_at"].min() for name in ("clients", "holdings")]
-    instants = [instant for instant in found if isinstance(instant, datetime)]
-    return max(instants, default=as_of)
