@@ -40,7 +40,7 @@ from recsys.models.popularity import Popularity, PopularityParams
 from recsys.models.recommender import Recommender
 from recsys.models.registry import make_scorer
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 MANIFEST = "manifest.json"
 RECIPE_NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 _FILE_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\.npy")

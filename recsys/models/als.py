@@ -43,7 +43,7 @@ class AlsParams(RunConfig):
         n_iterations: Sweeps over clients and offers.
     """
 
-    n_factors: int = Field(default=64, ge=1)
+    n_factors: int = Field(default=64, ge=1, le=1_024)
     l2: float | None = Field(default=None, gt=0)
     alpha: float = Field(default=2.0, ge=1)
     n_iterations: int = Field(default=15, ge=1)

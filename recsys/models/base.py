@@ -134,8 +134,8 @@ class PastWindow:
     """What was seen to happen in a past stretch of time: candidates at past moments, and their outcomes.
 
     Attributes:
-        training: The world as it was known when the window's population was frozen, 0–7 days before the
-            first moment. Its offers are the columns of this window.
+        training: The world as it was known when the window's population was frozen, before the first moment.
+            Its offers are the columns of this window.
         clients: One row for each (client, moment), with its features as a server would have built them.
         rows: Row in `clients` of each candidate, ascending, shape (n_candidates,).
         columns: Column in `training.offers` of each candidate, shape (n_candidates,).

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, JsonValue
 
 from recsys.config import RunConfig
+from recsys.errors import ConfigError
 from recsys.models.base import (
     Arrays,
     ClientBatch,
@@ -26,6 +27,8 @@ from recsys.models.base import (
 
 MakeScorer = Callable[[str, Mapping[str, object]], Scorer]
 _MEAN_CLIENTS = 5_000
+# they say logarithms, of which none can be taken again
+_JOINING = frozenset({"blend", "boosted"})
 # an enum looks its members up anew each time
 _HOLDING = EvidenceKind.HOLDING
 
@@ -72,10 +75,15 @@ class Components:
     Args:
         specs: Which models.
         make: Makes an unfitted one; `recsys.models.registry.make_scorer`.
+
+    Raises:
+        ConfigError: One of them joins models itself, or it is wrong.
     """
 
     def __init__(self, specs: Sequence[Component], make: MakeScorer) -> None:
         self.specs = tuple(specs)
+        for name in _JOINING.intersection(spec.name for spec in specs):
+            raise ConfigError(f"{name!r} joins models itself, so it cannot be one of the components")
         self._make = make
         self.models: tuple[Scorer, ...] = tuple([make(spec.name, spec.params) for spec in specs])
         self._floors, self._shares = np.ones(len(self.models)), np.zeros(0)

@@ -34,7 +34,6 @@ from recsys.models.joined_trees import JoinedTrees
 from recsys.models.log_linear import Candidates, LogLinear, fit_log_linear
 from recsys.models.trees import MOST_LEAVES, Trees
 
-_MIN_CAME_TRUE = 50
 _CLIENTS_AT_ONCE = 500
 _N_FOLDS = 3
 # an offer that was nearly never shown counts for six, and not for a hundred
@@ -142,8 +141,8 @@ class Boosted(FittedOffers):
     and is then made 1.04 times as steep; the level a comes from the last windows. The slot in which an offer
     was seen is part of the start and is fixed at the first slot when scoring.
 
-    Without past windows it is a `Blend` of the components with the weights of its configuration, and its
-    scores are no log-odds.
+    Without past windows in which anything came true it is a `Blend` of the components with the weights of its
+    configuration, and its scores are no log-odds.
 
     Attributes:
         figures: How the fit went: candidates, what came true, trees, log-loss on the last quarter of the
@@ -187,7 +186,7 @@ class Boosted(FittedOffers):
         self._offers = training.offers
         self._learnt = self._unlearnt(len(training.offers))
         windows = [window for window in training.past if len(window)]
-        if sum(window.outcomes.sum() for window in windows) >= _MIN_CAME_TRUE:
+        if any(window.outcomes.any() for window in windows):
             parts = [self._part_of(window, training.offers, rng) for window in windows]
             self._learn(parts, _groups_of(training), int(rng.integers(2**31)))
             start = self._learnt.start

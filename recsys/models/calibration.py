@@ -42,6 +42,15 @@ class Calibration:
         """
         return np.interp(scores, self.scores, self.probabilities)
 
+    def at_level(self, factor: float) -> Calibration:
+        """The same map with all odds multiplied by a factor above 0.
+
+        Example:
+            >>> Calibration(np.array([0.0]), np.array([0.5])).at_level(0.25).probabilities
+            array([0.2])
+        """
+        return Calibration(self.scores, _scale_odds(self.probabilities, factor))
+
     def to_arrays(self) -> Arrays:
         """``scores`` and ``probabilities``."""
         return {"scores": self.scores, "probabilities": self.probabilities}
@@ -262,7 +271,7 @@ def fit_calibration(scores: FloatArray, outcomes: FloatArray, adoptions_per_bin:
     )
     # the line between knots does not sum to what the steps sum to, most of all in the wide lowest bin
     level = float(steps[bins].sum() / calibration.predict(scores).sum())
-    return Calibration(calibration.scores, _scale_odds(calibration.probabilities, level))
+    return calibration.at_level(level)
 
 
 def _bins_of(scores: FloatArray, outcomes: FloatArray, adoptions_per_bin: int) -> IntArray:

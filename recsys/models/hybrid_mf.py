@@ -42,7 +42,7 @@ class HybridMfParams(RunConfig):
         n_sampled: Offers drawn in search of one that is ranked too high, ≥1.
     """
 
-    n_factors: int = Field(default=32, ge=1)
+    n_factors: int = Field(default=32, ge=1, le=1_024)
     n_epochs: int = Field(default=20, ge=1)
     learning_rate: float = Field(default=0.05, gt=0)
     l2: float = Field(default=1e-5, ge=0)

@@ -47,13 +47,15 @@ class Recommender:
 
     A main model that reads profiles (popularity, expert, blend, boosted) scores everybody itself; the basis
     is ``holdings`` where it reads those and the client has any, else ``profile`` where any fact of the client
-    is known.
+    is known. Where it reads both, clients without holdings have a calibration of their own: its scores rest
+    on something else there, and those clients adopt far less.
 
     Attributes:
         main: The model for clients with holdings.
         fallback: Popularity, for the others.
         main_calibration: From the main model's scores to probabilities; None where they are log-odds.
-        fallback_calibration: From popularity to probabilities; None where the main model scores everybody.
+        fallback_calibration: For clients without holdings, from the scores of the model that scores them, the
+            main one where it reads profiles, else popularity; None where the main model gives log-odds.
         target: What the probabilities are probabilities of.
     """
 
@@ -69,7 +71,8 @@ class Recommender:
             raise ValueError("the main model and its fallback know different offers")
         if (main_calibration is None) is not main.gives_log_odds:
             raise ValueError(f"the model {main.name!r} gives log-odds or has a calibration, one of the two")
-        if fallback_calibration is None and not main.reads_profiles:
+        is_with_others = not main.reads_profiles or (main.reads_holdings and not main.gives_log_odds)
+        if fallback_calibration is None and is_with_others:
             raise ValueError(f"the model {main.name!r} needs a fallback, and so a calibration of it")
         self.main = main
         self.fallback = fallback
@@ -99,11 +102,17 @@ class Recommender:
         """Scores of one of the two models, and their probabilities."""
         scores = scorer.score(clients)
         if scorer is self.main:
-            return scores, self._main_probabilities(scores)
+            return scores, self._main_probabilities(scores, clients)
         return scores, self._fallback_probabilities(scores)
 
-    def _main_probabilities(self, scores: FloatArray) -> FloatArray:
-        return expit(scores) if self.main_calibration is None else self.main_calibration.predict(scores)
+    def _main_probabilities(self, scores: FloatArray, clients: ClientBatch) -> FloatArray:
+        if self.main_calibration is None:
+            return expit(scores)
+        probabilities = self.main_calibration.predict(scores)
+        if self.main.reads_holdings and not clients.n_held.all():
+            is_without = clients.n_held == 0
+            probabilities[is_without] = self._fallback_probabilities(scores[is_without])
+        return probabilities
 
     def _fallback_probabilities(self, scores: FloatArray) -> FloatArray:
         if self.fallback_calibration is None:

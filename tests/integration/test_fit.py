@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from recsys.bundle import load_bundle, newest_bundle
-from recsys.domain import Basis, ClientId, ClientState, Holding, OfferId, Profile, Size
+from recsys.domain import Basis, ClientId, ClientState, Holding, OfferId, Profile, Size, Target
 from recsys.errors import ConfigError, DataError
 from recsys.models.base import ClientBatch
 from training.pipelines.fit import FitResult, fit
@@ -100,14 +100,27 @@ def test_every_shipped_recipe_makes_a_bundle(data: Path, tmp_path: Path, recipe:
     # calibrated on one half, judged on the other: 100 adoptions or more, 3 standard errors
     assert result.metrics["observed_over_expected"] == pytest.approx(1, abs=3 / 10)
     said = orjson.loads(result.to_json())
-    assert said == {"bundle": str(result.path), "metrics": dict(bundle.manifest.metrics)}
+    # of data without exposures, whatever the recipe
+    assert said == {
+        "bundle": str(result.path),
+        "target": "adoption",
+        "metrics": dict(bundle.manifest.metrics),
+    }
+    assert bundle.manifest.target is Target.ADOPTION
     assert str(result.path) in str(result)
 
 
 def test_whole_figures_are_told_whole() -> None:
     metrics = {"n_candidates": 14_706.0, "log_loss": 0.0539216, "recall": 1.0, "slope": math.nan}
-    told = ["b", "  n_candidates 14706", "  log_loss 0.05392", "  recall 1", "  slope nan"]
-    assert str(FitResult(Path("b"), metrics)).splitlines() == told
+    told = [
+        "b",
+        "  probabilities of acceptance",
+        "  n_candidates 14706",
+        "  log_loss 0.05392",
+        "  recall 1",
+        "  slope nan",
+    ]
+    assert str(FitResult(Path("b"), Target.ACCEPTANCE, metrics)).splitlines() == told
 
 
 @pytest.mark.parametrize(
@@ -200,6 +213,20 @@ def test_a_recipe_of_ones_own(data: Path, tmp_path: Path) -> None:
         pytest.param('model = "ease"\n[params]\nl3 = 1', "l3", id="unknown parameter"),
         pytest.param('model = "ease"\nhorizon = 1', "horizon", id="unknown key"),
         pytest.param('model = "ease"\nhorizon_days = 0', "horizon_days", id="no horizon"),
+        pytest.param('model = "ease"\nhorizon_days = 99999999', "at most 3660", id="no such horizon"),
+        pytest.param('model = "boosted"\n[past]\nn_windows = 999999', "at most 120", id="no such past"),
+        pytest.param('model = "als"\n[params]\nn_factors = 99999', "at most 1024", id="no such memory"),
+        pytest.param(
+            'model = "boosted"\n[without_exposures]\nmodel = "blnd"', "'blnd'", id="wrong without exposures"
+        ),
+        pytest.param(
+            'model = "boosted"\n[without_exposures]\nmodel = "boosted"',
+            "learns from exposures",
+            id="none without exposures",
+        ),
+        pytest.param(
+            'model = "blend"\n[[params.components]]\nname = "blend"', "one of the components", id="nested"
+        ),
         pytest.param("model = ease", "not a TOML file", id="no TOML"),
         pytest.param("", "model", id="nothing"),
     ],

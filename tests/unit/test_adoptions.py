@@ -12,7 +12,7 @@ from training.pipelines.adoptions import (
     AdoptionWindow,
     Trial,
     calibrate,
-    fallback_trials,
+    calibrate_fallback,
     main_trials,
     measure_calibration,
 )
@@ -48,6 +48,18 @@ def trial(rng: np.random.Generator) -> Trial:
     start = np.zeros(N_CLIENTS + 1, dtype=np.int64)
     clients = ClientBatch(start, start[:0], tuple((str(row),) for row in range(N_CLIENTS)), N_OFFERS)
     return Trial(KnownScorer(scores), AdoptionWindow(clients, is_open, is_adopted))
+
+
+def _with_holders(one: Trial, share: float = 1.0, rng: np.random.Generator | None = None) -> Trial:
+    """Four in five clients hold the first offer; the others adopt that share of what they would."""
+    is_holder = np.arange(N_CLIENTS) % 5 > 0
+    window = one.window
+    clients = ClientBatch(
+        np.append(0, np.cumsum(is_holder)), np.zeros(is_holder.sum(), dtype=np.int64),
+        window.clients.traits, N_OFFERS,
+    )  # fmt: skip
+    is_kept = True if rng is None else is_holder[:, None] | (rng.random(window.is_open.shape) < share)
+    return Trial(one.scorer, AdoptionWindow(clients, window.is_open, window.is_adopted & is_kept))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -87,7 +99,42 @@ def test_the_measure_counts_every_window_and_judges_what_it_did_not_learn_from()
 def test_a_model_of_holdings_is_calibrated_on_clients_with_holdings() -> None:
     one = trial(np.random.default_rng(13))
     assert len(main_trials([one])[0].window.clients) == N_CLIENTS
-    assert len(fallback_trials([one])[0].window.clients) == N_CLIENTS
+    held = _with_holders(one)
+    assert len(main_trials([held])[0].window.clients) == N_CLIENTS, "popularity reads no holdings"
+    held.scorer.reads_holdings = True  # type: ignore[misc]
+    assert len(main_trials([held])[0].window.clients) == N_CLIENTS - N_CLIENTS // 5
+
+
+@pytest.mark.parametrize("share", [1.0, 0.2])
+def test_clients_without_holdings_have_the_level_at_which_they_adopt(share: float) -> None:
+    """Of those that adopt as others do there are enough to learn from; of a fifth, their level alone."""
+    rng = np.random.default_rng(15)
+    trials = [_with_holders(trial(rng), share, rng) for _ in range(2)]
+    n_adoptions = sum(int(one.window.is_adopted[::5].sum()) for one in trials)
+    assert (n_adoptions >= 100) == (share == 1.0)
+    calibration = calibrate_fallback(trials, 25)
+    expected = sum(
+        calibration.predict(one.scorer.score(one.window.clients))[::5][one.window.is_open[::5]].sum()
+        for one in trials
+    )
+    assert n_adoptions / expected == pytest.approx(1, abs=0.25)
+
+
+def test_nobody_without_holdings_gets_the_calibration_of_all() -> None:
+    rng = np.random.default_rng(16)
+    one = _with_holders(trial(rng))
+    holders = np.flatnonzero(np.diff(one.window.clients.indptr))
+    all_hold = [Trial(one.scorer, one.window.take(holders))]
+    of_all = calibrate(all_hold, 25)
+    np.testing.assert_allclose(calibrate_fallback(all_hold, 25).probabilities, of_all.probabilities)
+
+
+def test_a_half_that_could_connect_nothing_is_not_judged() -> None:
+    clients = ClientBatch(np.array([0, 0, 1]), np.array([0]), (("0",), ("1",)), 1)
+    is_open = np.array([[True], [False]])
+    one = Trial(KnownScorer(np.ones((2, 1))), AdoptionWindow(clients, is_open, is_open))
+    found = measure_calibration([one], 25, np.random.default_rng(0))
+    assert found == {"n_calibration_windows": 1.0, "n_calibration_adoptions": 1.0}
 
 
 def test_nothing_open_is_refused() -> None:

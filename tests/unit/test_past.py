@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,8 +11,13 @@ import pytest
 
 from recsys.data.columns import schema_of
 from recsys.data.dataset import Dataset, DatasetMeta
+from recsys.data.snapshot import take_snapshot
 from recsys.domain import Target
 from recsys.errors import LeakageError
+from recsys.models.base import TrainingSet
+from recsys.models.boosted import Boosted, BoostedParams
+from recsys.models.calibration import expit
+from recsys.models.registry import make_scorer
 from recsys.tables import table_named
 from training.pipelines.past import PastPlan, exposures, past_windows
 
@@ -41,7 +47,9 @@ def _event(kind: str, day: float, client: str = "a", offer: str = "pbx", told: f
     }
 
 
-def _dataset(events: list[dict], n_clients: int = 1) -> Dataset:
+def _dataset(
+    events: list[dict], n_clients: int = 1, offered_from: datetime = BEGIN, held_from: datetime = BEGIN
+) -> Dataset:
     clients = [
         {"client_id": client, "valid_from": BEGIN, "recorded_at": BEGIN}
         for client in ["a", *(f"c{number}" for number in range(n_clients - 1))]
@@ -53,10 +61,20 @@ def _dataset(events: list[dict], n_clients: int = 1) -> Dataset:
         if each["decision_id"]
     ]  # fmt: skip
     offers = [
-        {"offer_id": offer, "kind": "own", "valid_from": BEGIN, "recorded_at": BEGIN}
+        {"offer_id": offer, "kind": "own", "valid_from": BEGIN, "recorded_at": offered_from}
         for offer in ("pbx", "sms")
     ]
-    tables = {"clients": clients, "offers": offers, "holdings": [], "events": events, "decision_items": items}
+    holdings = [
+        {"holding_id": "h", "client_id": "a", "offer_id": "sms", "connected_at": held_from,
+         "recorded_at": held_from}
+    ]  # fmt: skip
+    tables = {
+        "clients": clients,
+        "offers": offers,
+        "holdings": holdings,
+        "events": events,
+        "decision_items": items,
+    }
     return Dataset(
         DatasetMeta(name="test", time_zone="UTC"), {name: _frame(name, rows) for name, rows in tables.items()}
     )
@@ -93,6 +111,14 @@ def test_slot_and_logging_probability_are_carried() -> None:
     assert found.select("slot", "logging_probability").row(0) == (2, 0.25)
 
 
+def test_exposures_need_no_log_of_decisions() -> None:
+    dataset = _dataset([_event("impression", 10), _event("activation", 20)])
+    tables = {name: frame for name, frame in dataset.tables.items() if name != "decision_items"}
+    (row,) = exposures(Dataset(dataset.meta, tables), AS_OF, 30).iter_rows(named=True)
+    assert (row["slot"], row["outcome"]) == (2, 1.0)
+    assert np.isnan(row["logging_probability"])
+
+
 def test_a_dataset_without_exposures_has_none() -> None:
     dataset = _dataset([])
     tables = {name: frame for name, frame in dataset.tables.items() if name != "events"}
@@ -104,14 +130,14 @@ def test_an_event_recorded_later_is_a_leak() -> None:
         exposures(_dataset([_event("activation", 12, told=121)]), AS_OF, 30)
 
 
-def _busy(n_clients: int) -> Dataset:
+def _busy(n_clients: int, **known: datetime) -> Dataset:
     events = []
     for number in range(n_clients - 1):
         for day in (20, 55, 87):
             events.append(_event("impression", day + number / n_clients, f"c{number}"))
             if number % 4 == 0:
                 events.append(_event("activation", day + 5, f"c{number}"))
-    return _dataset(events, n_clients)
+    return _dataset(events, n_clients, **known)
 
 
 def test_windows_hold_candidates_at_their_moments() -> None:
@@ -167,3 +193,40 @@ def test_enough_is_enough() -> None:
 
 def test_too_little_was_accepted() -> None:
     assert past_windows(_busy(11), AS_OF, 30, PastPlan(), np.random.default_rng(0)) == ()
+
+
+@pytest.mark.parametrize("known", ["offered_from", "held_from"])
+def test_a_window_whose_beginning_knew_too_little_is_no_window(known: str) -> None:
+    """Else a model would be said to have learnt from exposures of which it saw none."""
+    plan = PastPlan(n_windows=3, min_accepted=50)
+    after_two = past_windows(_busy(101, **{known: _day(31)}), AS_OF, 30, plan, np.random.default_rng(0))
+    assert after_two == (), "the one window left has 25"
+    plan = PastPlan(n_windows=3, min_accepted=25)
+    (window,) = past_windows(_busy(101, **{known: _day(31)}), AS_OF, 30, plan, np.random.default_rng(0))
+    assert window.outcomes.sum() == 25
+
+
+def test_what_was_seen_outside_a_list_stands_at_its_own_moment() -> None:
+    seen = [
+        {**_event("impression", day, f"c{number}", offer), "decision_id": None, "slot": None}
+        for number in range(20)
+        for day, offer in ((5, "pbx"), (25, "sms"))
+    ]
+    events = [*seen, *(_event("activation", 26, f"c{number}", "sms") for number in range(20))]
+    plan = PastPlan(n_windows=3, min_accepted=1)
+    (window,) = past_windows(_dataset(events, 21), AS_OF, 30, plan, np.random.default_rng(0))
+    assert len(window.clients) == 40
+    assert {(moment - BEGIN).days for moment in window.clients.moments} == {4, 24}
+    assert {int(each) for each in window.slots} == {0}
+
+
+def test_what_learns_from_few_acceptances_still_gives_probabilities() -> None:
+    """A plan that asks for few gets log-odds of them, not scores under the name of probabilities."""
+    dataset = _busy(41)
+    past = past_windows(dataset, AS_OF, 30, PastPlan(n_windows=3, min_accepted=30), np.random.default_rng(0))
+    training = TrainingSet.from_snapshot(take_snapshot(dataset, AS_OF))
+    model = Boosted(BoostedParams(), make_scorer)
+    model.fit(replace(training, past=past), np.random.default_rng(0))
+    assert model.figures["n_came_true"] == 30
+    chances = expit(model.score(training.clients)[:, training.offers.column_of("pbx")])
+    assert chances.mean() == pytest.approx(0.25, abs=0.1)

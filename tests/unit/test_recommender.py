@@ -12,6 +12,7 @@ from recsys.domain import Basis, ClientId, ClientState, Holding, OfferId, Profil
 from recsys.models.base import ClientBatch, ClientFacts, EvidenceKind, OfferIndex, TrainingSet
 from recsys.models.calibration import Calibration
 from recsys.models.ease import Ease
+from recsys.models.leaning import Leaning
 from recsys.models.popularity import Popularity
 from recsys.models.recommender import Recommender, score_clients
 
@@ -105,6 +106,19 @@ def test_a_model_of_profiles_scores_everybody(popularity: Popularity) -> None:
     prediction = recommender.predict(_batch(WITH_HOLDINGS, WITH_PROFILE, UNKNOWN))
     assert prediction.bases == (Basis.PROFILE, Basis.PROFILE, Basis.POPULATION)
     assert (prediction.probabilities < 0.1).all()
+
+
+def test_a_model_of_holdings_and_profiles_has_a_calibration_for_clients_without_holdings(
+    popularity: Popularity,
+) -> None:
+    leaning = Leaning().fit(_training(), np.random.default_rng(0))
+    clients = _batch(WITH_PROFILE, WITH_HOLDINGS, UNKNOWN, HOLDER_OF_UNKNOWN)
+    prediction = Recommender(leaning, popularity, LOW, HIGH).predict(clients)
+    np.testing.assert_array_equal(prediction.scores, leaning.score(clients))
+    assert (prediction.probabilities < 0.1).all(axis=1).tolist() == [False, True, False, False]
+    assert (prediction.probabilities[[0, 2, 3]] > 0.4).all()
+    with pytest.raises(ValueError, match="needs a fallback"):
+        Recommender(leaning, popularity, LOW, None)
 
 
 def test_reasons_come_from_what_scored(ease: Ease, popularity: Popularity) -> None:

@@ -20,6 +20,8 @@ from recsys.models.recommender import score_clients
 
 MAX_PAIRS = 20_000_000
 _MIN_ADOPTIONS = 100
+# so many adoptions, as many as expected, are added to those that tell the level of clients without holdings
+_PSEUDO_ADOPTIONS = 5.0
 BoolArray = NDArray[np.bool_]
 
 
@@ -106,21 +108,37 @@ def calibrate(trials: Sequence[Trial], adoptions_per_bin: int) -> Calibration:
 
 
 def main_trials(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials of the main model, each with the clients whom it scores."""
+    """Trials of the main model, each with the clients that hold something where it reads that."""
     return [
         Trial(main, window.take(np.flatnonzero(_has_holdings(window))) if main.reads_holdings else window)
         for main, window in trials
     ]
 
 
-def fallback_trials(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials of the fallback with the clients without holdings.
+def calibrate_fallback(trials: Sequence[Trial], adoptions_per_bin: int) -> Calibration:
+    """One calibration for clients without holdings.
 
-    Everybody is kept where those adopted too little to learn from (under 100).
+    Where those adopted too little to learn from (under 100), it is that of everybody at their level, to which
+    five adoptions, as many as expected, are added.
+
+    Args:
+        trials: Of the model that scores them, with all clients.
+        adoptions_per_bin: See `fit_calibration`.
+
+    Raises:
+        DataError: There is no open pair.
     """
-    without = [Trial(one, window.take(np.flatnonzero(~_has_holdings(window)))) for one, window in trials]
-    is_enough = sum(int(trial.window.is_adopted.sum()) for trial in without) >= _MIN_ADOPTIONS
-    return without if is_enough else list(trials)
+    without = [
+        Trial(one, window.take(np.flatnonzero(~_has_holdings(window))))
+        for one, window in trials
+        if not _has_holdings(window).all()
+    ]
+    n_adoptions = sum(int(trial.window.is_adopted.sum()) for trial in without)
+    if n_adoptions >= _MIN_ADOPTIONS:
+        return calibrate(without, adoptions_per_bin)
+    of_all = calibrate(trials, adoptions_per_bin)
+    n_expected = _expected_of(of_all, without)
+    return of_all.at_level((n_adoptions + _PSEUDO_ADOPTIONS) / (n_expected + _PSEUDO_ADOPTIONS))
 
 
 def measure_ranking(main: Scorer, fallback: Popularity, window: AdoptionWindow) -> dict[str, float]:
@@ -144,15 +162,20 @@ def measure_calibration(
     Returns:
         ``n_calibration_windows``, ``n_calibration_adoptions`` and, with any adoption,
         ``observed_over_expected``: adoptions divided by the sum of probabilities (1 is perfect), each half
-        of every window's clients calibrated on the other halves.
+        of every window's clients calibrated on the other halves; left out where a half could connect nothing.
     """
     n_adoptions = sum(int(trial.window.is_adopted.sum()) for trial in trials)
     metrics = {
         "n_calibration_windows": float(len(trials)),
         "n_calibration_adoptions": float(n_adoptions),
     }
-    if n_adoptions and min(len(trial.window.clients) for trial in trials) > 1:
-        metrics["observed_over_expected"] = n_adoptions / _expected_adoptions(trials, adoptions_per_bin, rng)
+    halves = _halves(trials, rng)
+    if n_adoptions and all(any(trial.window.is_open.any() for trial in half) for half in halves):
+        n_expected = sum(
+            _expected_of(calibrate(learnt, adoptions_per_bin), judged)
+            for learnt, judged in (halves, halves[::-1])
+        )
+        metrics["observed_over_expected"] = n_adoptions / n_expected
     return metrics
 
 
@@ -163,18 +186,24 @@ def _ndcg_at_10(main: Scorer, fallback: Popularity, window: AdoptionWindow) -> f
     return float(ndcg(hits).mean())
 
 
-def _expected_adoptions(trials: Sequence[Trial], adoptions_per_bin: int, rng: np.random.Generator) -> float:
+def _halves(trials: Sequence[Trial], rng: np.random.Generator) -> list[list[Trial]]:
+    """Trials with one half of their clients, and with the other; one without a client is left out."""
     orders = [rng.permutation(len(trial.window.clients)) for trial in trials]
-    halves = [
-        [Trial(one, window.take(order[half::2])) for (one, window), order in zip(trials, orders, strict=True)]
+    return [
+        [
+            Trial(one, window.take(order[half::2]))
+            for (one, window), order in zip(trials, orders, strict=True)
+            if len(order) > half
+        ]
         for half in (0, 1)
     ]
-    expected = 0.0
-    for learnt, judged in (halves, halves[::-1]):
-        calibration = calibrate(learnt, adoptions_per_bin)
-        for one, window in judged:
-            expected += float(calibration.predict(one.score(window.clients))[window.is_open].sum())
-    return expected
+
+
+def _expected_of(calibration: Calibration, trials: Sequence[Trial]) -> float:
+    """Sum of the probabilities of all open pairs."""
+    return sum(
+        float(calibration.predict(one.score(window.clients))[window.is_open].sum()) for one, window in trials
+    )
 
 
 def _has_holdings(window: AdoptionWindow) -> BoolArray:

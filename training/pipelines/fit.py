@@ -31,7 +31,7 @@ from training.pipelines.adoptions import (
     Trial,
     adoption_window,
     calibrate,
-    fallback_trials,
+    calibrate_fallback,
     main_trials,
     measure_calibration,
     measure_ranking,
@@ -50,20 +50,24 @@ class FitResult:
 
     Attributes:
         path: The bundle's folder.
+        target: What the probabilities are probabilities of.
         metrics: What was measured on the windows before as_of, by name; see `measure_ranking`, for the
             last one, and `measure_calibration`.
     """
 
     path: Path
+    target: Target
     metrics: Mapping[str, float]
 
     def to_json(self) -> str:
-        """One JSON object: ``bundle`` (path) and ``metrics``."""
-        return orjson.dumps({"bundle": str(self.path), "metrics": dict(self.metrics)}).decode()
+        """One JSON object: ``bundle`` (path), ``target`` and ``metrics``."""
+        return orjson.dumps(
+            {"bundle": str(self.path), "target": str(self.target), "metrics": dict(self.metrics)}
+        ).decode()
 
     def __str__(self) -> str:
         figures = "\n".join(f"  {name} {metric_text(value)}" for name, value in self.metrics.items())
-        return f"{self.path}\n{figures}"
+        return f"{self.path}\n  probabilities of {self.target}\n{figures}"
 
 
 def training_set(dataset: Dataset, snapshot: Snapshot) -> TrainingSet:
@@ -124,7 +128,7 @@ def fit(
         population = with_reference(fitted.recommender, fitted.training, dataset, seed)
         path = save_bundle(fitted.recommender, provenance, out, population)
         advance(1)
-    return FitResult(path, fitted.metrics)
+    return FitResult(path, fitted.recommender.target, fitted.metrics)
 
 
 class FittedRecipe(NamedTuple):
@@ -248,14 +252,14 @@ def _learn_from_windows(
         adoptions = first_adoptions(known, start.as_of, recipe.horizon_days)
         window = adoption_window(start, end, training, adoptions, draw_rng, MAX_PAIRS // len(starts))
         by_main.append(Trial(main, window))
-        by_fallback.append(Trial(fallback, window))
+        by_fallback.append(Trial(main if main.reads_profiles else fallback, window))
         ranking = ranking or measure_ranking(main, fallback, window)
         end = start
     by_main = main_trials(by_main)
     per_bin = recipe.adoptions_per_bin
     return _Learnt(
         main=calibrate(by_main, per_bin),
-        fallback=calibrate(fallback_trials(by_fallback), per_bin),
+        fallback=calibrate_fallback(by_fallback, per_bin),
         metrics={**ranking, **measure_calibration(by_main, per_bin, draw_rng)},
     )
 

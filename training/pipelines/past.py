@@ -12,12 +12,14 @@ import polars as pl
 from pydantic import Field
 
 from recsys.config import RunConfig
+from recsys.data.columns import schema_of
 from recsys.data.dataset import Dataset
 from recsys.data.replay import collector_paused, replay
 from recsys.data.snapshot import take_snapshot
 from recsys.domain import EventType, Target
 from recsys.errors import LeakageError
 from recsys.models.base import ClientBatch, PastWindow, TrainingSet
+from recsys.tables import table_named
 
 _PAIR = ["client_id", "offer_id"]
 _MOMENT = ["client_id", "decision_id"]
@@ -48,8 +50,8 @@ class PastPlan(RunConfig):
         enough_accepted: Acceptances in the latest windows beyond which no earlier window is read.
     """
 
-    n_windows: int = Field(default=18, ge=1)
-    window_days: int = Field(default=30, ge=1)
+    n_windows: int = Field(default=18, ge=1, le=120)
+    window_days: int = Field(default=30, ge=1, le=366)
     max_moments: int = Field(default=60_000, ge=100)
     min_accepted: int = Field(default=200, ge=1)
     enough_accepted: int = Field(default=10_000, ge=1)
@@ -74,9 +76,13 @@ def exposures(known: Dataset, as_of: datetime, horizon_days: int) -> pl.DataFram
     Raises:
         LeakageError: An event was recorded after as_of.
     """
-    events, items = known.tables.get("events"), known.tables.get("decision_items")
-    if events is None or items is None:
+    events = known.tables.get("events")
+    if events is None:
         return pl.DataFrame(schema=_EXPOSURE)
+    items = known.tables.get("decision_items")
+    if items is None:
+        # who keeps no log of decisions knows no logging probabilities, and what was seen all the same
+        items = pl.DataFrame(schema=schema_of(table_named("decision_items")))
     as_of = as_of.astimezone(UTC)
     _check_known(events, as_of)
     horizon = pl.duration(days=horizon_days)
@@ -120,6 +126,9 @@ def past_windows(
 ) -> tuple[PastWindow, ...]:
     """The windows of exposures before as_of, in the order of time; none where too little was accepted.
 
+    A window that begins before anybody held anything is left out, for components would know nothing in it,
+    and so is what was shown of an offer that its beginning does not know.
+
     Args:
         known: The dataset as it was known at as_of.
         as_of: The information cut-off, aware.
@@ -131,12 +140,14 @@ def past_windows(
         LeakageError: An event was recorded after as_of.
     """
     as_of = as_of.astimezone(UTC)
-    seen = exposures(known, as_of, horizon_days)
+    # what was seen outside a list, in a letter say, is a list of its own
+    alone = pl.format("alone {}", pl.int_range(pl.len()))
+    seen = exposures(known, as_of, horizon_days).with_columns(pl.col("decision_id").fill_null(alone))
     length, last = timedelta(days=plan.window_days), as_of - timedelta(days=horizon_days)
     starts = [last - length * number for number in range(plan.n_windows, 0, -1)]
     accepted = seen.filter(pl.col("outcome") > 0)["at"].sort(descending=True)
     if len(accepted) > plan.enough_accepted:
-        starts = [start for start in starts if start + length > accepted[plan.enough_accepted]]
+        starts = [start for start in starts if start + length >= accepted[plan.enough_accepted]]
     seen = seen.filter(pl.col("at") > starts[0])
     if float(seen["outcome"].sum()) < plan.min_accepted:
         return ()
@@ -149,7 +160,9 @@ def past_windows(
         )
         for start in starts
     )
-    return tuple(_windows(known, ((start, part) for start, part in parts if len(part)), rate))
+    windows = tuple(_windows(known, ((start, part) for start, part in parts if len(part)), rate))
+    n_accepted = sum(float(window.outcomes.sum()) for window in windows)
+    return windows if n_accepted >= plan.min_accepted else ()
 
 
 def decided_at() -> pl.Expr:
@@ -204,7 +217,7 @@ def _thinned(part: pl.DataFrame, rate: float, rng: np.random.Generator) -> pl.Da
     """Lists at that rate, and everything that was accepted."""
     lists = part.select(_MOMENT).unique(maintain_order=True)
     drawn = lists.with_columns(pl.Series("is_drawn", rng.random(len(lists)) < rate))
-    part = part.join(drawn, on=_MOMENT, maintain_order="left", nulls_equal=True)
+    part = part.join(drawn, on=_MOMENT, maintain_order="left")
     return part.filter(pl.col("is_drawn") | (pl.col("outcome") > 0))
 
 
@@ -215,6 +228,8 @@ def _windows(
         training = frozen_training(known, start)
         columns = training.offers.columns
         part = part.filter(pl.col("offer_id").is_in(list(columns)))  # noqa: PLW2901
+        if part.is_empty() or not len(training.clients.columns):
+            continue
         moments = part.select("client_id", "at").unique().sort("at", "client_id").with_row_index("row")
         rows = part.join(moments, on=["client_id", "at"]).sort("row", "slot", "offer_id")
         yield PastWindow(

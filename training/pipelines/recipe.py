@@ -41,7 +41,7 @@ class Recipe(RunConfig):
         without_exposures: The main model where the data have too few exposures for `model`, which learns from
             them; then the target is adoption.
         fallback: Popularity for clients without holdings.
-        horizon_days: Days within which an adoption must happen, ≥1.
+        horizon_days: Days within which an adoption must happen, ≥1 and at most ten years.
         calibration_windows: How many horizons before as_of the calibration learns from, ≥1; fewer where
             the data do not reach a horizon further back.
         adoptions_per_bin: Adoptions behind each step of a calibration, ≥1.
@@ -52,7 +52,7 @@ class Recipe(RunConfig):
     past: PastPlan = Field(default_factory=PastPlan)
     without_exposures: WithoutExposures = Field(default_factory=WithoutExposures)
     fallback: PopularityParams = Field(default_factory=PopularityParams)
-    horizon_days: int = Field(default=30, ge=1)
+    horizon_days: int = Field(default=30, ge=1, le=3660)
     calibration_windows: int = Field(default=3, ge=1)
     adoptions_per_bin: int = Field(default=25, ge=1)
 
@@ -111,7 +111,8 @@ def load_recipe(name_or_file: str, models: Iterable[str] = ()) -> Recipe:
     path = recipe_path(name_or_file, models)
     recipe = Recipe.load(path)
     try:
-        recipe.make_main()
+        if recipe.make_main().reads_past:
+            recipe.for_adoption()
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return recipe
