@@ -318,7 +318,7 @@ def _missing(
         "segments": (not has_segments, NO_SEGMENTS),
         "importance": (
             not any(one.importance for found in judged.values() for one in found),
-            "no model here is built of features",
+            "no model here has trees, which are what reads features",
         ),
     }
     found = {name: reason for name, (is_missing, reason) in reasons.items() if is_missing}
