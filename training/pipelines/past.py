@@ -140,9 +140,11 @@ def past_windows(
         LeakageError: An event was recorded after as_of.
     """
     as_of = as_of.astimezone(UTC)
-    # what was seen outside a list, in a letter say, is a list of its own
-    alone = pl.format("alone {}", pl.int_range(pl.len()))
-    seen = exposures(known, as_of, horizon_days).with_columns(pl.col("decision_id").fill_null(alone))
+    seen = exposures(known, as_of, horizon_days)
+    if seen["decision_id"].null_count():
+        # what was seen outside a list, in a letter say, is a list of its own
+        alone = pl.format("alone {}", pl.int_range(pl.len()))
+        seen = seen.with_columns(pl.col("decision_id").fill_null(alone))
     length, last = timedelta(days=plan.window_days), as_of - timedelta(days=horizon_days)
     starts = [last - length * number for number in range(plan.n_windows, 0, -1)]
     accepted = seen.filter(pl.col("outcome") > 0)["at"].sort(descending=True)
