@@ -113,7 +113,9 @@ def fit(
         instant = parse_cut(as_of, zone).astimezone(ZoneInfo(zone))
         _check_history(dataset, instant, recipe.horizon_days)
         advance(1)
-        fitted = fit_recommender(recipe, known_at(dataset, instant), instant, seed, lambda: advance(1))
+        # what was recorded later tells nothing, and is let go: it would take memory all along
+        dataset = known_at(dataset, instant)
+        fitted = fit_recommender(recipe, dataset, instant, seed, lambda: advance(1))
         provenance = Provenance(
             name=name,
             created_at=datetime.now(UTC),
